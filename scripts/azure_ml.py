@@ -1,0 +1,70 @@
+"""The way to Azure ML: one client, quiet, signed in as whoever the environment says we are."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from scripts.errors import AzureFailed
+from scripts.settings import Settings
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.identity import DefaultAzureCredential
+
+SCORING_SCOPE = "https://ml.azure.com/.default"
+
+
+def credential() -> "DefaultAzureCredential":
+    """Workload identity federation (OIDC) in a workflow, `az login` on a desk; no key or secret is ever read."""
+    from azure.identity import DefaultAzureCredential
+
+    return DefaultAzureCredential(exclude_interactive_browser_credential=True)
+
+
+def client(settings: Settings) -> "MLClient":
+    """The workspace's client. Nothing is asked of Azure until the first call."""
+    quiet()
+    from azure.ai.ml import MLClient
+
+    return MLClient(
+        credential(),
+        settings.subscription_id,
+        settings.resource_group,
+        settings.workspace,
+        enable_telemetry=False,
+        show_progress=False,
+    )
+
+
+def quiet() -> None:
+    """The SDK reports its experimental classes and every retry; our own lines are what people should read."""
+    warnings.filterwarnings("ignore", module=r"azure\..*|msrest.*|marshmallow.*|pydash.*|opentelemetry.*")
+    for name in ("azure", "azure.ai.ml", "azure.identity", "msrest", "urllib3"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextmanager
+def explained(doing: str) -> Iterator[None]:
+    """Turn what the SDK raises into one sentence that says what we were doing."""
+    from azure.ai.ml.exceptions import MlException
+    from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+
+    try:
+        yield
+    except ClientAuthenticationError as error:
+        raise AzureFailed(
+            f"{doing}: Azure did not accept the sign-in ({first_line(error)}); check the federated credential."
+        ) from error
+    except HttpResponseError as error:
+        raise AzureFailed(f"{doing}: Azure answered {error.status_code or 'an error'}: {first_line(error)}") from error
+    except (AzureError, MlException) as error:
+        raise AzureFailed(f"{doing}: {first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """The first sentence of an SDK error, which may be pages long."""
+    inner = getattr(error, "error", None)
+    text = str(getattr(inner, "message", None) or getattr(error, "message", None) or error).strip()
+    return text.splitlines()[0][:400] if text else type(error).__name__

@@ -1,0 +1,96 @@
+"""`deploy`: put a model on an idle colour and prove that it answers, before it gets any traffic."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts import records, sample_requests
+from scripts.endpoint import Answer, Endpoint, Requests
+from scripts.errors import AzureFailed, Refused
+from scripts.provision import environment_version
+from scripts.settings import Settings
+
+CODE = Path("serving")
+
+
+def deploy(
+    settings: Settings,
+    model: records.Model,
+    colour: str,
+    smoke: Sequence[dict[str, Any]],
+    *,
+    first: bool = False,
+    variables: Mapping[str, str] | None = None,
+) -> records.Deployment:
+    """Create deployment `colour`, send it the `smoke` bodies by direct header; a `first` release gets all traffic.
+
+    Raises Refused for a colour that is live, AzureFailed when it does not start or does not answer.
+    """
+    endpoint = Endpoint(settings)
+    live = endpoint.traffic()
+    if live.get(colour):
+        raise Refused(f"Deployment {colour} has {live[colour]}% of the traffic: deploy to the idle colour.")
+    if first and live:
+        raise Refused(f"--first is for an endpoint without traffic, and {settings.endpoint} has {live}.")
+    try:
+        endpoint.create_deployment(_deployment(settings, model, colour, variables or {}))
+    except AzureFailed as error:
+        said = [line for line in endpoint.logs(colour).splitlines() if line.strip()]
+        raise AzureFailed(f"{error}" + (f" Its log ends with: {said[-1].strip()}" if said else "")) from error
+    with Requests(endpoint.scoring_uri()) as requests:
+        answers = sample_requests.send(requests, smoke, deployment=colour)
+    checked = _smoke(answers)
+    if checked.failures or not checked.requests:
+        raise AzureFailed(
+            f"Deployment {colour} failed {checked.failures} of {checked.requests} smoke requests "
+            f"(HTTP {sorted({answer.status for answer in answers if not answer.ok})}); it gets no traffic."
+        )
+    if first:
+        live = endpoint.set_traffic({colour: 100}, {"stable": colour})
+    return records.Deployment(
+        endpoint=settings.endpoint,
+        deployment=colour,
+        model=f"azureml:{model.name}:{model.version}",
+        model_digest=model.digest,
+        instance_type=settings.serving.instance_type,
+        weight=live.get(colour, 0),
+        smoke=checked,
+    )
+
+
+def _smoke(answers: Sequence[Answer]) -> records.Smoke:
+    good = [answer.latency_ms for answer in answers if answer.ok]
+    return records.Smoke(
+        requests=len(answers),
+        failures=len(answers) - len(good),
+        latency_ms_p50=round(statistics.median(good), 1) if good else None,
+    )
+
+
+def _deployment(settings: Settings, model: records.Model, colour: str, variables: Mapping[str, str]) -> Any:
+    from azure.ai.ml.entities import (
+        CodeConfiguration,
+        ManagedOnlineDeployment,
+        OnlineRequestSettings,
+        ProbeSettings,
+    )
+
+    serving, image = settings.serving, settings.serving_environment
+    return ManagedOnlineDeployment(
+        name=colour,
+        endpoint_name=settings.endpoint,
+        model=f"azureml:{model.name}:{model.version}",
+        environment=f"azureml:{image.name}:{environment_version(image)}",
+        code_configuration=CodeConfiguration(code=str(CODE), scoring_script="score.py"),
+        instance_type=serving.instance_type,
+        instance_count=serving.instance_count,
+        environment_variables={**serving.environment_variables, **variables},
+        request_settings=OnlineRequestSettings(
+            max_concurrent_requests_per_instance=serving.max_concurrent_requests,
+            request_timeout_ms=serving.request_timeout_ms,
+        ),
+        liveness_probe=ProbeSettings(initial_delay=serving.probe_initial_delay_seconds),
+        readiness_probe=ProbeSettings(initial_delay=serving.probe_initial_delay_seconds),
+        tags={"model_digest": model.digest},
+    )

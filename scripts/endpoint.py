@@ -1,0 +1,140 @@
+"""Talk to one online endpoint: its weights over ARM, its requests over HTTPS."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import httpx
+from azure.core.exceptions import ResourceNotFoundError
+
+from scripts import azure_ml
+from scripts.errors import AzureFailed, InvalidInput
+from scripts.settings import Settings
+
+DEPLOYMENT_HEADER = "azureml-model-deployment"
+READ_BACK_SECONDS = 120.0  # weights read back may be stale for a while
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one request came to. `deployment` is who answered, "" when nobody did; status 0 is no HTTP answer at all."""
+
+    deployment: str
+    status: int
+    latency_ms: float
+
+    @property
+    def ok(self) -> bool:
+        return self.status == 200
+
+
+class Endpoint:
+    """The one endpoint of an environment. Raises AzureFailed as Azure does."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.name = settings.endpoint
+        self._ml = azure_ml.client(settings)
+
+    def traffic(self) -> dict[str, int]:
+        """The weights now, without zeros."""
+        with azure_ml.explained(f"Reading endpoint {self.name}"):
+            return _nonzero(self._ml.online_endpoints.get(self.name).traffic)
+
+    def scoring_uri(self) -> str:
+        with azure_ml.explained(f"Reading endpoint {self.name}"):
+            return str(self._ml.online_endpoints.get(self.name).scoring_uri)
+
+    def deployments(self) -> dict[str, Any]:
+        """Deployments by name, as the SDK's entities."""
+        with azure_ml.explained(f"Listing the deployments of {self.name}"):
+            return {str(each.name): each for each in self._ml.online_deployments.list(self.name)}
+
+    def deployment_digest(self, name: str) -> str:
+        """The digest tag of the model that a deployment runs, asked of Azure and not of our own records."""
+        deployment = self.deployments().get(name)
+        if deployment is None:
+            raise InvalidInput(f"Endpoint {self.name} has no deployment {name}: deploy it first.")
+        with azure_ml.explained(f"Reading the model of {name}"):
+            # The ARM id of a model ends in …/models/NAME/versions/VERSION.
+            model, _, version = str(deployment.model).rsplit("/", 3)[1:]
+            return str((self._ml.models.get(model, version).tags or {}).get("digest", ""))
+
+    def set_traffic(self, weights: Mapping[str, int], tags: Mapping[str, str] | None = None) -> dict[str, int]:
+        """Write all weights at once, then read until Azure says the same. Returns what was read back.
+
+        Raises ValueError for weights that do not add up to 100, AzureFailed when they never read back as written.
+        """
+        if sum(weights.values()) != 100 or min(weights.values()) < 0:
+            raise ValueError(f"traffic weights must be whole percents that add up to 100, not {dict(weights)}")
+        with azure_ml.explained(f"Setting the traffic of {self.name} to {dict(weights)}"):
+            endpoint = self._ml.online_endpoints.get(self.name)
+            endpoint.traffic = dict(weights)
+            endpoint.tags = {**(endpoint.tags or {}), **(tags or {})}
+            self._ml.online_endpoints.begin_create_or_update(endpoint).result()
+        deadline = time.monotonic() + READ_BACK_SECONDS
+        while (seen := self.traffic()) != _nonzero(weights):
+            if time.monotonic() > deadline:
+                raise AzureFailed(f"Endpoint {self.name} was told {dict(weights)} but still says {seen}.")
+            time.sleep(2)
+        return seen
+
+    def logs(self, deployment: str, lines: int = 30) -> str:
+        """The last lines a deployment wrote; empty when Azure has none yet."""
+        try:
+            return str(self._ml.online_deployments.get_logs(deployment, self.name, lines=lines))
+        except Exception:  # the log is a help while explaining another failure; it must not become the failure
+            return ""
+
+    def delete_deployment(self, name: str) -> None:
+        with azure_ml.explained(f"Deleting deployment {name}"):
+            self._ml.online_deployments.begin_delete(name=name, endpoint_name=self.name).result()
+
+    def create_deployment(self, deployment: Any) -> None:
+        with azure_ml.explained(f"Creating deployment {deployment.name}"):
+            self._ml.online_deployments.begin_create_or_update(deployment).result()
+
+    def exists(self, name: str) -> bool:
+        try:
+            self._ml.online_deployments.get(name, self.name)
+        except ResourceNotFoundError:
+            return False
+        return True
+
+
+class Requests:
+    """HTTPS requests to the scoring URI with an Entra token.
+
+    Not the SDK's `invoke`: that leaks a deployment header into every later call and makes three requests of one.
+    """
+
+    def __init__(self, scoring_uri: str, *, timeout_seconds: float = 180.0) -> None:
+        self._uri = scoring_uri
+        self._credential = azure_ml.credential()
+        self._http = httpx.Client(timeout=timeout_seconds, limits=httpx.Limits(max_connections=64))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def post(self, body: Mapping[str, Any], deployment: str | None = None) -> Answer:
+        """Send one body, to one deployment when named, else where the weights lead. Never raises for an HTTP error."""
+        headers = {"Authorization": f"Bearer {self._credential.get_token(azure_ml.SCORING_SCOPE).token}"}
+        if deployment:
+            headers[DEPLOYMENT_HEADER] = deployment
+        started = time.monotonic()
+        try:
+            answer = self._http.post(self._uri, json=body, headers=headers)
+        except httpx.HTTPError:
+            return Answer(deployment or "", 0, (time.monotonic() - started) * 1000)
+        return Answer(
+            answer.headers.get(DEPLOYMENT_HEADER, deployment or ""),
+            answer.status_code,
+            (time.monotonic() - started) * 1000,
+        )
+
+
+def _nonzero(weights: Mapping[str, int] | None) -> dict[str, int]:
+    return {name: int(weight) for name, weight in (weights or {}).items() if weight}

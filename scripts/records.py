@@ -1,0 +1,172 @@
+"""The small JSON documents that travel between steps. `dataset.json` is defined in `data`, `verdict.json` in `eval`."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from scripts.errors import InvalidInput
+
+
+class Part(BaseModel):
+    """Base of everything inside a record: unknown keys are errors, nothing changes once read, NaN is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Record(Part):
+    schema_version: Literal[1] = 1
+
+
+class Recipe(Part):
+    name: str
+    digest: str
+
+
+class LossPoint(Part):
+    step: int
+    loss: float
+
+
+class TrainingMetrics(Part):
+    """What the job itself wrote to `outputs/training_metrics.json`. Seconds, MB (10^6 bytes), tokens."""
+
+    loss: list[LossPoint]
+    eval_loss: float
+    tokens_per_second: float
+    train_seconds: float
+    trained_tokens: int
+    peak_memory_mb: float
+    steps: int
+    model_digest: str
+    base_model_digest: str
+
+
+class Training(Record):
+    """`training.json`: one finished training job and what it was made from."""
+
+    job_name: str
+    status: str
+    attached: bool
+    recipe: Recipe
+    code_digest: str
+    data_digest: str
+    base_model: str
+    base_model_digest: str
+    compute: str
+    studio_url: str
+    model_output: str
+    model_digest: str
+    seconds: float
+    metrics: TrainingMetrics
+
+
+class Lineage(Part):
+    """What a model came from; empty strings for a base model, which came from outside."""
+
+    data: str = ""
+    code: str = ""
+    recipe: str = ""
+    job: str = ""
+
+
+class Model(Record):
+    """`model.json`: a registered model version; `digest` is over the bytes of its files."""
+
+    name: str
+    version: str
+    id: str
+    digest: str
+    path: str
+    lineage: Lineage
+
+
+class Smoke(Part):
+    requests: int
+    failures: int
+    latency_ms_p50: float | None
+
+
+class Deployment(Record):
+    """`deployment-COLOUR.json`: one deployment and the smoke test it passed by direct header."""
+
+    endpoint: str
+    deployment: str
+    model: str
+    model_digest: str
+    instance_type: str
+    weight: int
+    smoke: Smoke
+
+
+class Step(Part):
+    """One weight of the rollout: what was read back and what the requests themselves said."""
+
+    weight: int
+    traffic_read_back: dict[str, int]
+    requests: dict[str, int]
+    errors: dict[str, int]
+    latency_ms_p50: dict[str, float]
+    latency_ms_p95: dict[str, float]
+    decision: str
+    reason: str
+    started_at: datetime
+    ended_at: datetime
+
+
+class Write(Part):
+    at: datetime
+    traffic: dict[str, int]
+
+
+class Rollout(Record):
+    """`rollout.json`: every weight that was written and why the rollout ended as it did."""
+
+    endpoint: str
+    stable: str
+    candidate: str
+    state: Literal["PROMOTED", "ROLLED_BACK", "ROLLBACK_STUCK"]
+    reason: str
+    verdict_digest: str
+    started_at: datetime
+    ended_at: datetime
+    steps: list[Step]
+    writes: list[Write]
+
+
+RecordType = TypeVar("RecordType", bound=BaseModel)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def read(kind: type[RecordType], path: Path) -> RecordType:
+    """Read one record. Raises InvalidInput when the file is missing, not JSON or not of the record's shape."""
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InvalidInput(
+            f"{path}: the {kind.__name__} record cannot be read ({error.strerror}); run the step before."
+        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise InvalidInput(f"{path}: not a {kind.__name__} record: {where}: {first['msg']}.") from None
+
+
+def write(record: BaseModel, path: Path) -> None:
+    """Write a record beside its place and rename it, so that a reader never sees half of one."""
+    write_text(path, record.model_dump_json(indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be written ({error.strerror}); choose another --out.") from None

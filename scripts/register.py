@@ -1,0 +1,46 @@
+"""`register`: make a model version of a folder or a job's output; its version is its digest, so equal ones are one."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from azure.core.exceptions import ResourceNotFoundError
+
+from scripts import azure_ml, digests, records
+from scripts.errors import InvalidInput
+from scripts.settings import Settings
+
+if TYPE_CHECKING:
+    pass
+
+
+def register_folder(settings: Settings, folder: Path, name: str) -> records.Model:
+    """Register a base model from a local folder of transformers files."""
+    if not (folder / "config.json").is_file():
+        raise InvalidInput(f"{folder}: this is not a model folder (no config.json in it).")
+    return _register(settings, name, str(folder), digests.of_folder(folder), records.Lineage())
+
+
+def register_job(settings: Settings, training: records.Training) -> records.Model:
+    """Register what a training job wrote, with the digests of everything it was made from."""
+    lineage = records.Lineage(
+        data=training.data_digest, code=training.code_digest, recipe=training.recipe.digest, job=training.job_name
+    )
+    return _register(settings, settings.model, training.model_output, training.model_digest, lineage)
+
+
+def _register(settings: Settings, name: str, path: str, digest: str, lineage: records.Lineage) -> records.Model:
+    from azure.ai.ml.entities import Model
+
+    ml = azure_ml.client(settings)
+    version = digest[:12]
+    tags = {"digest": digest, **{key: value for key, value in lineage.model_dump().items() if value}}
+    with azure_ml.explained(f"Registering model {name}:{version}"):
+        try:
+            model: Model = ml.models.get(name, version)
+        except ResourceNotFoundError:
+            model = ml.models.create_or_update(
+                Model(name=name, version=version, path=path, type="custom_model", tags=tags)
+            )
+    return records.Model(
+        name=name, version=version, id=str(model.id), digest=digest, path=str(model.path), lineage=lineage
+    )

@@ -1,0 +1,32 @@
+"""Requests made of sample conversations: what smoke tests and the rollout send to the endpoint."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from scripts.endpoint import Answer, Requests
+from scripts.errors import InvalidInput
+
+MAX_TOKENS = 64  # an answer of the task is about 40 tokens long
+
+
+def bodies(path: Path) -> list[dict[str, Any]]:
+    """Request bodies from a JSONL of conversations: everything before the gold answer is sent.
+
+    Raises InvalidInput when there is none.
+    """
+    from data.load import read_jsonl
+
+    rows = [row["messages"][:-1] for row in read_jsonl(path)]
+    if not rows:
+        raise InvalidInput(f"{path}: no conversations to send.")
+    return [{"messages": messages, "max_tokens": MAX_TOKENS, "temperature": 0} for messages in rows]
+
+
+def send(
+    requests: Requests, sample: Sequence[dict[str, Any]], *, deployment: str | None = None, at_once: int = 12
+) -> list[Answer]:
+    """Send every body, `at_once` in flight, and return the answers in order."""
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(lambda body: requests.post(body, deployment), sample))

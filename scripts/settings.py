@@ -1,0 +1,111 @@
+"""Names and sizes of one environment: a YAML file (`--config`, MLOPS_CONFIG) under MLOPS_* variables. No secrets."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from scripts.errors import InvalidInput
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Compute(Part):
+    """The training cluster: scales to zero so that an idle day costs nothing."""
+
+    name: str
+    size: str
+    max_instances: int = Field(1, ge=1)
+    idle_seconds: int = Field(120, ge=60)
+
+
+class Image(Part):
+    """An Azure ML environment: a base image plus the conda file in the folder whose code runs in it."""
+
+    name: str
+    image: str
+    conda_file: Path
+
+
+class Serving(Part):
+    """Shape of every deployment. Milliseconds and seconds as Azure has them; at most 180 s for a request."""
+
+    instance_type: str
+    instance_count: int = Field(1, ge=1)
+    max_concurrent_requests: int = Field(16, ge=1)
+    request_timeout_ms: int = Field(90_000, ge=1_000, le=180_000)
+    probe_initial_delay_seconds: int = Field(10, ge=1)
+    environment_variables: dict[str, str] = {}
+
+
+class Settings(BaseSettings):
+    """Everything a command needs to know of its environment.
+
+    The subscription comes from AZURE_SUBSCRIPTION_ID, as `azure/login` and the emulator both set it.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="MLOPS_", env_nested_delimiter="__", extra="forbid", frozen=True, populate_by_name=True
+    )
+
+    subscription_id: str = Field(validation_alias="AZURE_SUBSCRIPTION_ID")
+    resource_group: str
+    location: str
+    workspace: str
+    endpoint: str
+    endpoint_identity: str
+    experiment: str
+    dataset: str
+    model: str
+    compute: Compute
+    training_environment: Image
+    serving_environment: Image
+    serving: Serving
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file: a workflow can override one value without a second file."""
+        return env_settings, init_settings
+
+
+def load(path: Path | None) -> Settings:
+    """Read the settings of one environment. Raises InvalidInput naming the file and the key that is wrong."""
+    if path is None:
+        raise InvalidInput(
+            "No environment was chosen: pass --config FILE or set MLOPS_CONFIG, "
+            "for example MLOPS_CONFIG=scripts/environments/demo.yaml."
+        )
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput(f"{path}: the settings cannot be read ({error.strerror}).") from None
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"{path}: not YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(values, dict):
+        raise InvalidInput(f"{path}: the settings must be a mapping of names to values.")
+    return _validated(path, values)
+
+
+def _validated(path: Path, values: dict[str, Any]) -> Settings:
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        if where == "AZURE_SUBSCRIPTION_ID" and "AZURE_SUBSCRIPTION_ID" not in os.environ:
+            raise InvalidInput(
+                "AZURE_SUBSCRIPTION_ID is not set: sign in to Azure first (azure/login sets it)."
+            ) from None
+        raise InvalidInput(f"{path}: {where}: {first['msg']}.") from None
