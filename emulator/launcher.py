@@ -1,0 +1,232 @@
+"""Starting and stopping the emulator from a shell: `python -m emulator run -- CMD`, `up`, `down`, `status`, `env` …
+
+Only the standard library is imported here, so that the slow part, `serve`, starts at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emulator.child_env import command_environment
+from emulator.context import Settings
+from emulator.errors import EmulatorError
+from emulator.home import RUN, is_running, recover, saved_settings, wipe
+from emulator.processes import MARK, dies_with_parent
+
+STOP_SECONDS = 30.0
+INTERRUPT_SECONDS = 10.0
+# Of the user's environment the command must not see these: each would lead the SDK elsewhere or log it in otherwise.
+UNSET = (
+    *(
+        "AZURE_CLIENT_SECRET",
+        "AZURE_CLIENT_CERTIFICATE_PATH",
+        "AZURE_USERNAME",
+        "AZURE_PASSWORD",
+        "AZURE_AUTHORITY_HOST",
+    ),
+    *("AZURE_TOKEN_CREDENTIALS", "ARM_CLOUD_METADATA_URL", "IDENTITY_ENDPOINT", "IDENTITY_HEADER", "IMDS_ENDPOINT"),
+    *("MSI_ENDPOINT", "MSI_SECRET", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "MLFLOW_RUN_ID", "AZUREML_RUN_ID"),
+    *("ALL_PROXY", "all_proxy", "SSL_CERT_DIR"),
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    home: Path
+    ports: dict[str, int]
+    operation_seconds: float
+
+
+def start_serve(options: Options, *, detached: bool) -> subprocess.Popen[bytes]:
+    """Start `serve` and return when it is ready. EmulatorError with its sentence when it is not going to be."""
+    argv = [sys.executable, "-m", "emulator", "serve", "--home", str(options.home)]
+    argv += ["--operation-seconds", str(options.operation_seconds)]
+    for name, port in options.ports.items():
+        argv += [f"--{name.replace('_', '-')}", str(port)]
+    if not detached:
+        argv.append("--follow-stdin")
+    root = str(Path(__file__).parent.parent)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))}
+    env.pop(MARK, None)
+    process = subprocess.Popen(
+        argv,
+        env=env,
+        stdin=subprocess.DEVNULL if detached else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=_log_file(options.home),
+        start_new_session=True,  # Ctrl-C is for the command; serve is stopped by us, or by our end of the pipe closing
+    )
+    assert process.stdout is not None  # noqa: S101
+    try:
+        line = process.stdout.readline()
+    except BaseException:
+        stop_serve(process, options.home)
+        raise
+    message: dict[str, Any] = json.loads(line) if line.strip() else {}
+    if "ready" not in message:
+        stop_serve(process, options.home)
+        tail = f"The local Azure ML did not start; see {options.home}/logs/serve.log."
+        raise EmulatorError(message.get("error", tail))
+    return process
+
+
+def _log_file(home: Path) -> Any:
+    """serve's own log, once there is a folder for it; the very first lines of a new home go to our stderr."""
+    with contextlib.suppress(OSError):
+        if (home / "logs").is_dir():
+            return (home / "logs" / "serve.log").open("ab")
+    return None
+
+
+def stop_serve(process: subprocess.Popen[bytes], home: Path) -> None:
+    """Close the pipe, which stops it; kill and sweep if that takes longer than STOP_SECONDS."""
+    for pipe in (process.stdin, process.stdout):
+        if pipe:
+            with contextlib.suppress(OSError):
+                pipe.close()
+    if process.stdin is None:
+        process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        recover(home)
+
+
+def exit_code(returncode: int) -> int:
+    """As a shell reports it: 128 + N for a command that signal N ended."""
+    return 128 - returncode if returncode < 0 else returncode
+
+
+class Command:
+    """The user's command and the signals that reach us while it runs."""
+
+    def __init__(self, argv: list[str], settings: Settings) -> None:
+        env = {name: value for name, value in os.environ.items() if name not in UNSET}
+        env.update(command_environment(settings), EMULATOR_HOME=str(settings.home), **{MARK: settings.session})
+        try:
+            self.process = subprocess.Popen(argv, env=env, preexec_fn=dies_with_parent())  # noqa: PLW1509
+        except OSError as error:
+            raise EmulatorError(f"The command '{argv[0]}' cannot be started: {error.strerror}.") from error
+        self.interrupted = 0
+
+    def on_signal(self, number: int, _frame: object) -> None:
+        """Pass the signal on, unless the terminal has sent it to the command already; ask, then insist."""
+        self.interrupted += 1
+        from_terminal = number == signal.SIGINT and sys.stdin.isatty() and os.tcgetpgrp(0) == os.getpgrp()
+        if self.interrupted > 1:
+            self.process.kill()
+        elif not from_terminal:
+            self.process.send_signal(number)
+        if self.interrupted == 1:
+            timer = threading.Timer(INTERRUPT_SECONDS, self.process.kill)
+            timer.daemon = True
+            timer.start()
+
+    def wait(self, serve: subprocess.Popen[bytes]) -> int:
+        """Exit code of the command; when the emulator ends before it, the command is ended too (4)."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self.on_signal)
+        while True:
+            try:
+                return exit_code(self.process.wait(0.2))
+            except subprocess.TimeoutExpired:
+                pass
+            if serve.poll() is not None:
+                print("The local Azure ML stopped while the command ran; see its logs.", file=sys.stderr)
+                self.process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(5)
+                self.process.kill()
+                return 4
+
+
+def run(options: Options, argv: list[str]) -> int:
+    """Start an emulator of its own, run `argv` against it, stop everything; the exit code is the command's.
+
+    The state is kept for inspection until the next `run`, which begins with an empty one.
+    """
+    if not argv:
+        raise EmulatorError("Say what to run: python -m emulator run -- COMMAND [ARGUMENT …].")
+    wipe(options.home)
+    interrupted = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    serve = start_serve(options, detached=False)
+    try:
+        signal.signal(signal.SIGTERM, interrupted)
+        settings = Settings.load(options.home)
+        return Command(argv, settings).wait(serve)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        stop_serve(serve, options.home)
+
+
+def up(options: Options) -> int:
+    start_serve(options, detached=True)
+    settings = Settings.load(options.home)
+    print(f"The local Azure ML runs in {options.home} (proxy {settings.proxy}).")
+    print('Next: eval "$(python -m emulator env)" and use the SDK; python -m emulator down stops it.')
+    return 0
+
+
+def down(home: Path) -> int:
+    """Stop the emulator in `home` and whatever a crashed one left behind."""
+    if not is_running(home):
+        recover(home)
+        print(f"No local Azure ML runs in {home}.")
+        return 0
+    pid = int((home / "pid").read_text())
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    while is_running(home) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if is_running(home):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    recover(home)
+    print(f"Stopped the local Azure ML in {home}; its state is kept (python -m emulator clean deletes it).")
+    return 0
+
+
+def status(home: Path) -> int:
+    """Print what runs; exit code 0 when it does, 1 when not."""
+    settings = saved_settings(home)
+    if settings is None or not is_running(home):
+        print(f"No local Azure ML runs in {home}.")
+        return 1
+    print(f"The local Azure ML runs in {home}.")
+    for name in ("proxy", "server", "azurite", "mlflow"):
+        print(f"  {name:8} 127.0.0.1:{getattr(settings, name + '_port')}")
+    return 0
+
+
+def env(home: Path) -> int:
+    """Print shell lines that lead this shell to the running emulator."""
+    settings = saved_settings(home)
+    if settings is None or not is_running(home):
+        raise EmulatorError(f"No local Azure ML runs in {home}; start one with `python -m emulator up`.")
+    print("unset " + " ".join(UNSET))
+    for name, value in command_environment(settings).items():
+        print(f"export {name}={shlex.quote(value)}")
+    print(f"export EMULATOR_HOME={shlex.quote(str(home))}")
+    return 0
+
+
+def clean(home: Path) -> int:
+    """Delete the state of `up` and of `run` under `home`."""
+    removed = [path for path in (home / RUN, home) if wipe(path)]
+    print(f"Deleted {', '.join(map(str, removed))}." if removed else f"There is no state in {home}.")
+    return 0
