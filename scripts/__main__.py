@@ -92,7 +92,6 @@ def train(
     Example: `python -m scripts train --recipe a100_lora`
     """
     from data.manifest import Dataset
-
     from scripts import train as step
 
     base = records.read(records.Model, base_model) if base_model else None
@@ -185,7 +184,6 @@ def evaluate(
     Example: `python -m scripts evaluate --deployment green`
     """
     from eval.run import run
-
     from scripts.endpoint import Endpoint
 
     uri = Endpoint(settings.load(config)).scoring_uri()
@@ -237,15 +235,14 @@ def rollout_run(
 
     Example: `python -m scripts rollout run --candidate green`
     """
-    from eval.verdict import Verdict
-
+    from eval.verdict import read_verdict
     from scripts import sample_requests
     from scripts.rollout import policy as policies
     from scripts.rollout import run as step
 
     done = step.run(
         settings.load(config),
-        records.read(Verdict, verdict),
+        read_verdict(verdict),
         candidate,
         sample_requests.bodies(traffic),
         policies.load(policy),
@@ -311,9 +308,8 @@ def main() -> int:
 
 def _foreseen(error: Exception) -> int:
     """Errors of the packages below and of the command line; anything else is a bug and keeps its traceback."""
-    from eval.errors import EvalError
-
     from data.errors import DataError
+    from eval.errors import EvalError
 
     if isinstance(error, DataError | EvalError):
         return _say(str(error), getattr(error, "exit_code", 3))

@@ -5,23 +5,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from eval.policy import MetricPolicy
+    from eval.scores import ScoreRow
     from eval.verdict import Verdict
 
 
 def judge(
     candidate: Path, baselines: Sequence[Path], policy: Path, candidate_model: str, baseline_model: str
 ) -> "Verdict":
-    """The verdict on `candidate`. Of several baseline tables (zero-shot, few-shot, …) the one with the highest
-    mean of the policy's first primary metric is used: choosing the maximum can only make the bar higher.
+    """The verdict on `candidate`; both models are digests.
 
-    Raises EvalError for tables or a policy that cannot be read.
+    Of several baseline tables (zero-shot, few-shot, …) the best by the first primary metric is the bar: choosing the
+    maximum can only make it harder to pass. Raises EvalError for tables or a policy that cannot be read.
     """
     from eval.decide import decide
     from eval.policy import load_policy
     from eval.scores import read_scores
 
     rules = load_policy(policy)
-    primary = next(iter(rules.primary))
-    tables = [read_scores(path) for path in baselines]
-    bar = max(tables, key=lambda table: table.mean(primary))
-    return decide(read_scores(candidate), bar, rules, candidate_model=candidate_model, baseline_model=baseline_model)
+    wanted = [metric.name for metric in rules.metrics]
+    tables = [read_scores(path, wanted) for path in baselines]
+    primary = next((metric for metric in rules.metrics if metric.primary), None)
+    bar = max(tables, key=lambda rows: _mean(rows, primary)) if primary else tables[0]
+    return decide(
+        read_scores(candidate, wanted), bar, rules, candidate_model=candidate_model, baseline_model=baseline_model
+    )
+
+
+def _mean(rows: Sequence["ScoreRow"], metric: "MetricPolicy") -> float:
+    """Mean over all rows, where one without an answer counts as the worst value; higher is better."""
+    values = [row.metrics[metric.name] if row.status == "ok" else metric.worst for row in rows]
+    mean = sum(values) / len(values)
+    return mean if metric.direction == "higher" else -mean

@@ -19,6 +19,7 @@ from scripts.settings import Settings
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
     from azure.ai.ml.entities import Job
+
     from data.manifest import Dataset
 
 CODE = Path("training")
