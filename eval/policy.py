@@ -1,0 +1,124 @@
+"""The gate's policy: what a candidate must show, from YAML. The file explains each key; unknown ones are errors."""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from eval.errors import EvalError
+
+DEFAULT_POLICY = Path(__file__).with_name("policy.yaml")
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Alpha = Annotated[float, Field(gt=0, lt=0.5)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MetricPolicy(_Strict):
+    """One metric's demands; see policy.yaml for the words."""
+
+    name: Annotated[str, Field(min_length=1)]
+    kind: Literal["binary", "score"]
+    primary: bool = True
+    margin: NonNegative
+    min_drop: NonNegative = 0.0
+    floor: Finite | None = None
+    direction: Literal["higher", "lower"] = "higher"
+    range: tuple[Finite, Finite] = (0.0, 1.0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "MetricPolicy":
+        low, high = self.range
+        if low >= high:
+            raise ValueError(f"the range of {self.name} must rise")
+        if self.kind == "binary" and (self.range != (0.0, 1.0) or self.direction != "higher"):
+            raise ValueError(f"{self.name} is binary, so 1 is good, 0 is bad and range and direction stay out")
+        if self.margin >= high - low:
+            raise ValueError(f"the margin of {self.name} is as large as its range, so everything would pass")
+        if self.floor is not None and not low <= self.floor <= high:
+            raise ValueError(f"the floor of {self.name} lies outside its range")
+        return self
+
+    @property
+    def worst(self) -> float:
+        """The value that a missing answer scores."""
+        return self.range[0] if self.direction == "higher" else self.range[1]
+
+    @property
+    def best(self) -> float:
+        return self.range[1] if self.direction == "higher" else self.range[0]
+
+
+class LatencyPolicy(_Strict):
+    max_ratio: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class SlicePolicy(_Strict):
+    tags: list[str] = []
+    alpha: Alpha = 0.01
+    min_clusters: Annotated[int, Field(ge=2)] = 20
+    min_drop: NonNegative = 0.0
+
+
+class Policy(_Strict):
+    """The whole policy. `metrics` may be empty here so that the decider can say INVALID about it."""
+
+    schema_version: Literal[1] = 1
+    alpha: Alpha = 0.05
+    min_rows: Annotated[int, Field(ge=2)] = 20
+    min_clusters: Annotated[int, Field(ge=2)] = 20
+    max_infra_error_rate: Share = 0.02
+    seed: Annotated[int, Field(ge=0)] = 0
+    metrics: list[MetricPolicy] = []
+    latency: LatencyPolicy | None = None
+    slices: SlicePolicy | None = None
+
+    @model_validator(mode="after")
+    def _unique(self) -> "Policy":
+        names = [metric.name for metric in self.metrics]
+        if len(names) != len(set(names)):
+            raise ValueError("a metric is named twice")
+        return self
+
+    def digest(self) -> str:
+        """SHA-256 of the policy's content: comments and key order in the YAML do not count."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def load_policy(path: Path = DEFAULT_POLICY) -> Policy:
+    """Read a policy file. Raises EvalError naming the file and the key that is wrong."""
+    import yaml
+
+    try:
+        raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise EvalError(f"{path}: the policy cannot be read ({_why(error)}); give a file with --policy.") from error
+    except yaml.YAMLError as error:
+        raise EvalError(f"{path}: the policy is not YAML ({' '.join(str(error).split())}).") from error
+    if not raw:
+        raise EvalError(f"{path}: the policy is empty; copy eval/policy.yaml and set the metrics.")
+    try:
+        return Policy.model_validate(raw)
+    except ValidationError as error:
+        raise EvalError(f"{path}: {first_problem(error)}.") from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first problem of a pydantic error as half a sentence: where, what, and how many more."""
+    problem, *others = error.errors(include_url=False)
+    where = ".".join(str(part) for part in problem["loc"])
+    what = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        what = "unknown key"
+    more = f" (and {len(others)} more)" if others else ""
+    return f"{where + ': ' if where else ''}{what}{more}"
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "not UTF-8"

@@ -1,0 +1,239 @@
+"""Interval estimates for paired scores: Tango and Wilson score intervals for yes/no, cluster bootstrap-t for numbers.
+
+All intervals are two-sided with `alpha` in each tail, so each end is a one-sided 1 - alpha bound.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Array: TypeAlias = NDArray[np.float64]
+Interval: TypeAlias = tuple[float, float]
+RESAMPLES = 1999
+# Fewer clusters than this that differ at all, and the bootstrap has too little to resample from.
+ENOUGH_DIFFERENT = 20
+
+
+@lru_cache(maxsize=65536)
+def tango_interval(gained: float, lost: float, n: float, alpha: float = 0.05) -> Interval:
+    """Score interval for a difference of two paired proportions, (gained - lost) / n.
+
+    `gained` pairs went from wrong to right and `lost` from right to wrong, of `n` pairs; fractions are allowed for
+    averaged repeats and effective sample sizes. Tango, Statistics in Medicine 17 (1998) 891-908, eqs. 5-8.
+    """
+    z2 = stats.norm.ppf(1 - alpha) ** 2
+    point = (gained - lost) / n
+
+    def excess(delta: float) -> float:
+        # Squared score statistic minus z²; q is the constrained maximum-likelihood estimate of P(right -> wrong).
+        b = -gained - lost + (2 * n - gained + lost) * delta
+        c = -lost * delta * (1 - delta)
+        q = (np.sqrt(max(b * b - 8 * n * c, 0.0)) - b) / (4 * n)
+        variance = n * (2 * q + delta * (1 - delta))
+        gap = (gained - lost - n * delta) ** 2
+        return float(gap / variance - z2) if variance > 0 else (np.inf if gap > 0 else -z2)
+
+    def search(inside: float, outside: float) -> float:
+        if excess(outside) <= 0:
+            return outside
+        for _ in range(60):
+            middle = (inside + outside) / 2
+            inside, outside = (middle, outside) if excess(middle) <= 0 else (inside, middle)
+        return outside
+
+    return search(point, -1.0), search(point, 1.0)
+
+
+def wilson_interval(successes: float, n: float, alpha: float = 0.05) -> Interval:
+    """Score interval for one proportion. Wilson, JASA 22 (1927) 209-212."""
+    z = float(stats.norm.ppf(1 - alpha))
+    p = successes / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * float(np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))) / (1 + z * z / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One number per prompt with its cluster: `values` float (n,), `clusters` integer codes 0…G-1 (n,)."""
+
+    values: Array
+    clusters: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, values: Any, clusters: Any) -> "Sample":
+        """From any sequence of numbers and any sequence of cluster names."""
+        codes = np.unique(np.asarray(clusters), return_inverse=True)[1]
+        return cls(np.asarray(values, dtype=float), codes.reshape(-1))
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+    @property
+    def groups(self) -> int:
+        return int(self.clusters.max()) + 1 if self.n else 0
+
+    @property
+    def mean(self) -> float:
+        return float(self.values.mean())
+
+    def sums(self) -> tuple[Array, Array]:
+        """Sum of the values and number of prompts of each cluster, (G,) each."""
+        return np.bincount(self.clusters, weights=self.values), np.bincount(self.clusters).astype(float)
+
+
+def cluster_variance(sample: Sample) -> float:
+    """Variance of the mean over prompts when whole clusters were sampled (linearised ratio estimator)."""
+    totals, sizes = sample.sums()
+    residual = totals - sample.mean * sizes
+    groups = len(totals)
+    return float(groups / (groups - 1) * (residual**2).sum() / sizes.sum() ** 2) if groups > 1 else float("inf")
+
+
+def effective_n(sample: Sample) -> float:
+    """How many independent prompts the clustered sample is worth, at most n.
+
+    n over the design effect (Kish), which is estimated from the clusters that hold a value unlike the commonest one.
+    A few such clusters say nothing about how alike their members are, so two imagined clusters whose members agree
+    fully are mixed in; with none at all every cluster counts as one prompt. The factor (t/z)² pays for estimating
+    the variance from few clusters.
+    """
+    totals, sizes = sample.sums()
+    groups, n = len(totals), sample.n
+    if groups == n:
+        return float(n)
+    worst = float((sizes**2).sum() / sizes.sum())
+    kinds, counts = np.unique(sample.values, return_counts=True)
+    odd = sample.values != kinds[counts.argmax()]
+    informative = len(np.unique(sample.clusters[odd]))
+    plain = float(sample.values.var()) / (n - 1)
+    design = max(1.0, cluster_variance(sample) / plain) if plain > 0 else worst
+    blended = (informative * design + 2 * worst) / (informative + 2)
+    penalty = (stats.t.ppf(0.95, groups - 1) / stats.norm.ppf(0.95)) ** 2
+    return float(n / (blended * penalty))
+
+
+def bootstrap_t(sample: Sample, alpha: float, seed: int, resamples: int | None = None) -> Interval:
+    """Cluster bootstrap-t interval for the mean over prompts (Efron & Tibshirani 1993, ch. 12; clusters resampled).
+
+    Depends on neither the order nor the names of rows and clusters, and mirrors exactly when all signs flip. Ends can
+    be infinite when the resamples are too degenerate to bound that side; the caller clips to the metric's range.
+    """
+    totals, sizes = sample.sums()
+    order = np.lexsort((sizes, totals))
+    mirrored = np.lexsort((sizes, -totals))
+    pair, twin = (totals[order], sizes[order]), (-totals[mirrored], sizes[mirrored])
+    flip = [*twin[0], *twin[1]] > [*pair[0], *pair[1]]
+    s, m = twin if flip else pair
+    resamples = resamples or RESAMPLES
+    groups, theta = len(s), s.sum() / m.sum()
+    error = float(np.sqrt(cluster_variance(sample)))
+    if groups < 2 or error == 0:
+        return sample.mean, sample.mean
+    rng = np.random.default_rng(seed)
+    columns = np.stack([s, m, s * s, s * m, m * m], axis=1)
+    chunk = max(1, 4_000_000 // groups)
+    pulls = []
+    for start in range(0, resamples, chunk):
+        draws = rng.integers(0, groups, size=(min(chunk, resamples - start), groups))
+        pulls.append(columns[draws].sum(axis=1) if groups <= 64 else _gather(columns, draws))
+    a, b, aa, ab, bb = np.concatenate(pulls).T
+    means = a / b
+    errors = np.sqrt(np.maximum(groups / (groups - 1) * (aa - 2 * means * ab + means**2 * bb), 0.0)) / b
+    shift = means - theta
+    # A resample of equal clusters has (up to rounding) no spread: its t is as far out as can be, on its own side.
+    flat = errors <= 1e-9 * error
+    t = np.select([np.abs(shift) <= 1e-12, shift > 0], [0.0, np.inf], -np.inf)
+    np.divide(shift, errors, out=t, where=~flat)
+    t.sort()
+    rank = int(np.floor((resamples + 1) * alpha))
+    low, high = theta - t[resamples - rank] * error, theta - t[rank - 1] * error
+    return (float(-high), float(-low)) if flip else (float(low), float(high))
+
+
+def _gather(columns: Array, draws: NDArray[np.int64]) -> Array:
+    """Sum the drawn clusters' columns without a (resamples, groups, 5) array in memory."""
+    rows, groups = draws.shape
+    flat = (draws + np.arange(rows)[:, None] * groups).ravel()
+    weights = np.bincount(flat, minlength=rows * groups).reshape(rows, groups)
+    return np.asarray(weights @ columns, dtype=float)
+
+
+def hull(*intervals: Interval) -> Interval:
+    """The smallest interval that contains all of them: cautious where two methods disagree."""
+    return min(low for low, _ in intervals), max(high for _, high in intervals)
+
+
+def difference_interval(
+    differences: Sample, *, binary: bool, width: float, alpha: float = 0.05, seed: int = 0
+) -> Interval:
+    """Interval for the mean paired difference. `width` is the metric's range (largest minus smallest value).
+
+    Binary, one prompt per cluster: Tango. Binary, clustered: the hull of Tango at the effective sample size and the
+    cluster bootstrap-t. Scores: bootstrap-t. While few clusters differ at all, resampling would yield next to no
+    width, so Tango stands alone: for scores it is then a bound (|d| >= d² when the range is one).
+    """
+    clustered = differences.groups < differences.n
+    few = int((differences.sums()[0] != 0).sum()) < ENOUGH_DIFFERENT
+    parts: list[Interval] = []
+    if binary or few:
+        n = effective_n(differences)
+        scale = n / differences.n / width
+        gained = float(np.maximum(differences.values, 0).sum()) * scale
+        lost = float(np.maximum(-differences.values, 0).sum()) * scale
+        low, high = tango_interval(gained, lost, n, alpha)
+        parts.append((low * width, high * width))
+    if not few and (clustered or not binary):
+        parts.append(bootstrap_t(differences, alpha, seed))
+    low, high = hull(*parts)
+    return max(low, -width), min(high, width)
+
+
+def mean_interval(values: Sample, *, binary: bool, bounds: Interval, alpha: float = 0.05, seed: int = 0) -> Interval:
+    """Interval for one side's own mean within `bounds`: Wilson for yes/no, bootstrap-t for scores; as above."""
+    low, high = bounds
+    width = high - low
+    kinds, counts = np.unique(values.values, return_counts=True)
+    odd = values.values != kinds[counts.argmax()]
+    few = len(np.unique(values.clusters[odd])) < ENOUGH_DIFFERENT
+    parts: list[Interval] = []
+    if binary or few:
+        n = effective_n(values)
+        share = min(max((values.mean - low) / width, 0.0), 1.0)
+        bottom, top = wilson_interval(share * n, n, alpha)
+        parts.append((low + bottom * width, low + top * width))
+    if not few and (values.groups < values.n or not binary):
+        parts.append(bootstrap_t(values, alpha, seed))
+    bottom, top = hull(*parts)
+    return max(bottom, low), min(top, high)
+
+
+def harm_p_value(differences: Sample) -> float:
+    """One-sided p value for "worse": exact sign test on the clusters' sums, valid when both sides are exchangeable."""
+    totals, _ = differences.sums()
+    worse, better = int((totals < 0).sum()), int((totals > 0).sum())
+    return float(stats.binom.cdf(better, worse + better, 0.5))
+
+
+def holm(p_values: list[float], alpha: float) -> list[bool]:
+    """Which hypotheses Holm's step-down procedure rejects. Scandinavian Journal of Statistics 6 (1979) 65-70."""
+    rejected = [False] * len(p_values)
+    for step, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        if p_values[index] > alpha / (len(p_values) - step):
+            break
+        rejected[index] = True
+    return rejected
+
+
+def median_interval(values: Array, alpha: float = 0.05) -> Interval:
+    """Distribution-free interval for a median from order statistics; infinite where n is too small to bound it."""
+    ordered, n = np.sort(values), len(values)
+    rank = int(stats.binom.ppf(alpha, n, 0.5))
+    if rank < 1:
+        return float("-inf"), float("inf")
+    return float(ordered[rank - 1]), float(ordered[n - rank])
