@@ -7,7 +7,7 @@
 #   rollback            the candidate passes the gate and then fails on live traffic: taken back, exit code 1
 set -euo pipefail
 scenario=${1:-promoted}
-out=out/demo
+out=${DEMO_OUT:-out/demo}
 run=".venv/bin/python -m scripts"
 export MLOPS_CONFIG=scripts/environments/demo.yaml
 

@@ -102,7 +102,10 @@ class Deployment(Record):
 
 
 class Step(Part):
-    """One weight of the rollout: what was read back and what the requests themselves said."""
+    """One weight of the rollout: what was read back and what the requests themselves said.
+
+    `sending_seconds`: how long requests were in flight, the rest of the step is writing and reading weights.
+    """
 
     weight: int
     traffic_read_back: dict[str, int]
@@ -110,6 +113,7 @@ class Step(Part):
     errors: dict[str, int]
     latency_ms_p50: dict[str, float]
     latency_ms_p95: dict[str, float]
+    sending_seconds: float
     decision: str
     reason: str
     started_at: datetime

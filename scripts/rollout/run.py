@@ -1,5 +1,6 @@
 """`rollout run`: carry out what `decide.step` says against the real endpoint, and keep the record of it."""
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import cycle, islice
@@ -68,6 +69,7 @@ class Executor:
         self.here: list[Answer] = []
         self.confirmed = False
         self.read_back: dict[str, int] = {}
+        self.sending_seconds = 0.0
         self.started = self.step_started = records.now()
 
     def run(self) -> records.Rollout:
@@ -109,11 +111,13 @@ class Executor:
         self.writes.append(records.Write(at=records.now(), traffic=wanted))
         self.read_back = self.endpoint.set_traffic(wanted, tags)
         self.confirmed = True
-        self.here, self.step_started = [], records.now()
+        self.here, self.step_started, self.sending_seconds = [], records.now(), 0.0
         self.tell(f"{self.candidate} {weight}% · {self.stable} {100 - weight}% (read back {self.read_back})")
 
     def _send(self, count: int) -> None:
+        started = time.monotonic()
         answers = sample_requests.send(self.requests, list(islice(self.bodies, count)))
+        self.sending_seconds += time.monotonic() - started
         self.here += answers
         self.all += answers
         self.read_back = self.endpoint.traffic()
@@ -140,6 +144,7 @@ class Executor:
                 errors={name: sum(not answer.ok for answer in side) for name, side in sides.items()},
                 latency_ms_p50={name: _quantile(values, 0.50) for name, values in latency.items()},
                 latency_ms_p95={name: _quantile(values, 0.95) for name, values in latency.items()},
+                sending_seconds=round(self.sending_seconds, 1),
                 decision="advance" if advanced else "roll back",
                 reason=self.state.reason,
                 started_at=self.step_started,
