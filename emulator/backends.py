@@ -1,0 +1,206 @@
+"""Scoring servers: for each deployment one real `azmlinfsrv` process with its code, its model and its environment."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from emulator.child_env import child_environment, managed_identity
+from emulator.context import Emulator
+from emulator.endpoint_rules import seconds
+from emulator.errors import ArmError
+from emulator.processes import free_port
+from emulator.runtime import Runtime
+from emulator.storage import locate
+from emulator.store import Resource
+
+CRASHED = (
+    "User container has crashed or terminated. Please see troubleshooting guide, available here: "
+    "https://aka.ms/oe-tsg#error-resourcenotready"
+)
+SPEC = ("model", "codeConfiguration", "environmentId", "environmentVariables", "instanceType")
+POLL_SECONDS = 0.1
+
+
+class Busy(Exception):
+    """More requests than the deployment takes."""
+
+
+@dataclass
+class Gate:
+    """How many requests a deployment works on at once. Only touched from the server's event loop.
+
+    Twice the limit may be inside, working or waiting; more are turned away
+    (https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints, status 429).
+    """
+
+    active: int = 0
+    waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
+
+    async def enter(self, limit: int, wait: float) -> None:
+        """Take a slot, waiting up to `wait` seconds. Busy when there is no room; TimeoutError when it lasts."""
+        if self.active + len(self.waiting) >= 2 * limit:
+            raise Busy
+        if self.active < limit:
+            self.active += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.waiting.append(turn)
+        try:
+            await asyncio.wait_for(turn, wait)
+        except BaseException:
+            if turn.done() and not turn.cancelled():  # the slot came at the very moment the client gave up
+                self.leave()
+            elif turn in self.waiting:
+                self.waiting.remove(turn)
+            raise
+
+    def leave(self) -> None:
+        """Give the slot back, or on to the one that waits longest."""
+        while self.waiting:
+            turn = self.waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.active -= 1
+
+
+@dataclass
+class Backend:
+    """A process that serves, and what it was started from (`spec`: it is replaced only when that changes)."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    folder: Path
+    spec: dict[str, Any]
+    gate: Gate = field(default_factory=Gate)
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+
+def spec_of(deployment: Resource) -> dict[str, Any]:
+    return {key: deployment["properties"].get(key) for key in SPEC}
+
+
+def folder_of(emulator: Emulator, deployment_id: str) -> Path:
+    """Where all attempts of one deployment live: home/deployments/WORKSPACE/ENDPOINT/NAME."""
+    parts = deployment_id.lower().split("/")
+    return emulator.settings.home / "deployments" / parts[8] / parts[10] / parts[12]
+
+
+def start(runtime: Runtime, deployment: Resource) -> Backend:
+    """Start a server and return it when it is ready. ArmError with the service's words when it does not get there."""
+    emulator = runtime.emulator
+    folder = folder_of(emulator, deployment["id"]) / uuid.uuid4().hex[:8]
+    _clear_failed(runtime, deployment, folder.parent)
+    (folder / "code").mkdir(parents=True)
+    runtime.emulator.store.update(deployment["id"], lambda found: found.update(_logs=str(folder)))
+    with (folder / "storage-initializer.log").open("w") as notes:
+        model_dir = _place_model(emulator, deployment, folder, notes)
+        _place_code(emulator, deployment, folder / "code", notes)
+    script, port = deployment["properties"]["codeConfiguration"]["scoringScript"], free_port()
+    if not (folder / "code" / script).is_file():
+        raise ArmError(400, "BadArgument", f"There is no scoring script '{script}' in the deployment's code.")
+    server = [sys.executable, "-m", "azureml_inference_server_http"]
+    process = emulator.processes.start(
+        f"{deployment['name']} ({deployment['id'].split('/')[10]})",
+        [*server, "--entry_script", script, "--model_dir", str(model_dir), "--port", str(port)],
+        env=_environment(emulator, deployment, folder, model_dir),
+        cwd=(folder / "code" / script).parent,
+        log=folder / "console.log",
+    )
+    backend = Backend(process, port, folder, spec_of(deployment))
+    try:
+        _wait_until_ready(backend, deployment["properties"]["readinessProbe"])
+    except ArmError:
+        emulator.processes.stop(process)
+        raise
+    return backend
+
+
+def _clear_failed(runtime: Runtime, deployment: Resource, attempts: Path) -> None:
+    """Remove what earlier failed attempts left; the server that still serves keeps its folder."""
+    serving = runtime.backends.get(deployment["id"].lower())
+    for attempt in attempts.glob("*"):
+        if serving is None or attempt != serving.folder:
+            shutil.rmtree(attempt, ignore_errors=True)
+
+
+def _environment(emulator: Emulator, deployment: Resource, folder: Path, model_dir: Path) -> dict[str, str]:
+    endpoint = emulator.store.need(deployment["id"].rsplit("/deployments/", 1)[0], "Endpoint")
+    users = list((endpoint["identity"].get("userAssignedIdentities") or {}).values())
+    client = users[0]["clientId"] if users else endpoint["identity"].get("principalId", "")
+    return {
+        **child_environment(emulator),
+        **managed_identity(emulator, client),
+        "HOME": str(folder),
+        "AML_APP_ROOT": str(folder / "code"),
+        "AZUREML_MODEL_DIR": str(model_dir),
+        "AZUREML_ENTRY_SCRIPT": deployment["properties"]["codeConfiguration"]["scoringScript"],
+        **{key: str(value) for key, value in deployment["properties"]["environmentVariables"].items()},
+    }
+
+
+def _place_code(emulator: Emulator, deployment: Resource, dest: Path, notes: Any) -> None:
+    code = deployment["properties"]["codeConfiguration"]["codeId"]
+    workspace = emulator.store.need("/".join(deployment["id"].split("/")[:9]), "Workspace")
+    count = emulator.storage.download(*locate(emulator, workspace, code), dest)
+    notes.write(f"Downloaded {count} files of code {code}\n")
+
+
+def _place_model(emulator: Emulator, deployment: Resource, folder: Path, notes: Any) -> Path:
+    """Download the model; returns AZUREML_MODEL_DIR. A folder keeps the last part of its path below that."""
+    model = deployment["properties"].get("model")
+    empty = folder / "model"
+    empty.mkdir()
+    if not model:
+        return empty
+    workspace = emulator.store.need("/".join(deployment["id"].split("/")[:9]), "Workspace")
+    container, prefix = locate(emulator, workspace, model)
+    _, name, _, version = model.rstrip("/").rsplit("/", 3)
+    model_dir = empty / name / version
+    is_file = emulator.storage.list(container, prefix) == [prefix]
+    target = model_dir if is_file else model_dir / prefix.rsplit("/", 1)[-1]
+    count = emulator.storage.download(container, prefix, target)
+    notes.write(f"Downloaded {count} files of model {model}\n")
+    if not count:
+        raise ArmError(400, "ModelDownloadFailed", f"Model '{name}:{version}' has no files at '{container}/{prefix}'.")
+    return model_dir
+
+
+def _wait_until_ready(backend: Backend, probe: dict[str, Any]) -> None:
+    budget = seconds(probe["initialDelay"], "initialDelay")
+    budget += int(probe["failureThreshold"]) * seconds(probe["period"], "period")
+    deadline = time.monotonic() + budget
+    with httpx.Client(trust_env=False, timeout=seconds(probe["timeout"], "timeout")) as client:
+        while time.monotonic() < deadline:
+            if not backend.alive:
+                raise ArmError(400, "ResourceNotReady", CRASHED)
+            try:
+                if client.get(f"http://127.0.0.1:{backend.port}/").status_code == 200:
+                    return
+            except httpx.HTTPError:
+                pass
+            time.sleep(POLL_SECONDS)
+    raise ArmError(400, "ResourceNotReady", f"The readiness probe of the container failed for {budget:g} s.")
+
+
+def retire(runtime: Runtime, backend: Backend, patience: float) -> None:
+    """Stop a server that no new request goes to, once its last answers are out, at the latest after `patience` s."""
+    deadline = time.monotonic() + patience
+    while backend.gate.active and time.monotonic() < deadline and backend.alive:
+        time.sleep(POLL_SECONDS)
+    runtime.emulator.processes.stop(backend.process)
+    shutil.rmtree(backend.folder, ignore_errors=True)

@@ -1,0 +1,207 @@
+"""Online deployments as resources: deploy, update without outage, scale, logs, delete; back after a restart."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from emulator.backends import Backend, folder_of, retire, spec_of, start
+from emulator.endpoint_rules import DEPLOYMENT_NAME, check_name, deployment_properties, seconds
+from emulator.endpoints import ENDPOINT, endpoint_id
+from emulator.errors import ArmError
+from emulator.resources import PROVIDER, answer, answer_list, system_data
+from emulator.routing import ARM, Call, route
+from emulator.runtime import Runtime, on_start, runtime_of
+from emulator.store import Resource
+
+DEPLOYMENT = ENDPOINT + r"/deployments/(?P<deployment>[^/]+)"
+LOGS = {"InferenceServer": "console.log", "StorageInitializer": "storage-initializer.log"}
+BUSY_STATES = frozenset({"Creating", "Updating", "Deleting"})
+DEFAULT_TAIL = 500
+log = logging.getLogger(__name__)
+
+
+def deployment_id(call: Call) -> str:
+    return f"{endpoint_id(call)}/deployments/{call.args['deployment']}"
+
+
+@route("PUT", ARM, DEPLOYMENT)
+def put(call: Call) -> Response:
+    """Create or update. The old server serves on until the new one is ready; a scale change starts none at all."""
+    runtime, store, target = runtime_of(call.emulator), call.emulator.store, deployment_id(call)
+    store.need(endpoint_id(call), "Endpoint")
+    check_name(call.args["deployment"], DEPLOYMENT_NAME, "Deployment")
+    body = call.json()
+    given = body.get("properties") or {}
+    properties = deployment_properties(given)
+    _check_references(call, properties)
+    with runtime.lock:
+        old = store.get(target)
+        _refuse_if_busy(old)
+        resource: Resource = {
+            "id": (old or {}).get("id", target),
+            "name": (old or {}).get("name", call.args["deployment"]),
+            "type": f"{PROVIDER}/workspaces/onlineEndpoints/deployments",
+            "location": body.get("location") or call.emulator.settings.region,
+            "tags": body.get("tags") or {},
+            "sku": {"name": "Default", "capacity": 1, **(body.get("sku") or {})},
+            "kind": "Managed",
+            "systemData": system_data(call, old),
+            "properties": {**properties, "provisioningState": "Updating" if old else "Creating"},
+            # Deprecated, but honoured when it is sent: else a queued request waits as long as its timeout allows.
+            "_queue_wait": (given.get("requestSettings") or {}).get("maxQueueWait"),
+            "_logs": (old or {}).get("_logs"),
+        }
+        store.put(target, resource)
+    headers = call.emulator.operations.start(call, "odidp", lambda: _deploy(runtime, target))
+    return answer(resource, 200 if old else 201, headers)
+
+
+def _refuse_if_busy(deployment: Resource | None) -> None:
+    if deployment and deployment["properties"]["provisioningState"] in BUSY_STATES:
+        state = deployment["properties"]["provisioningState"]
+        message = f"Deployment '{deployment['name']}' is {state}: wait for that operation to end."
+        raise ArmError(409, "Conflict", message)
+
+
+def _check_references(call: Call, properties: dict[str, Any]) -> None:
+    named = {
+        "Model": properties.get("model"),
+        "Environment": properties["environmentId"],
+        "Code": properties["codeConfiguration"].get("codeId"),
+    }
+    for what, target in named.items():
+        if target and target.startswith("/") and call.emulator.store.get(target) is None:
+            raise ArmError(400, "BadArgument", f"{what} '{target}' of the deployment does not exist.")
+    if not named["Code"]:
+        raise ArmError(400, "BadArgument", "The deployment's code_configuration has no code.")
+
+
+def _deploy(runtime: Runtime, target: str) -> None:
+    """Bring the servers in line with the stored deployment; its state tells how that ended."""
+    store, key = runtime.emulator.store, target.lower()
+    deployment = store.need(target, "Deployment")
+    try:
+        old = runtime.backends.get(key)
+        if old is None or not old.alive or old.spec != spec_of(deployment):
+            new = start(runtime, deployment)
+            _take_over(runtime, target, new)
+            if old is not None:
+                _retire_later(runtime, old, deployment)
+    except BaseException:
+        _set_state(runtime, target, "Failed")
+        raise
+    _set_state(runtime, target, "Succeeded")
+
+
+def _take_over(runtime: Runtime, target: str, new: Backend) -> None:
+    with runtime.lock:
+        if runtime.emulator.store.get(target) is not None:
+            runtime.backends[target.lower()] = new
+            return
+    retire(runtime, new, patience=0)
+    raise ArmError(404, "ResourceNotFound", "The deployment was deleted while it was being created.")
+
+
+def _retire_later(runtime: Runtime, old: Backend, deployment: Resource) -> None:
+    patience = seconds(deployment["properties"]["requestSettings"]["requestTimeout"], "requestTimeout")
+    threading.Thread(target=retire, args=(runtime, old, patience), name="retire", daemon=True).start()
+
+
+def _set_state(runtime: Runtime, target: str, state: str) -> None:
+    if runtime.emulator.store.get(target) is not None:
+        runtime.emulator.store.update(target, lambda found: found["properties"].update(provisioningState=state))
+
+
+@route("PATCH", ARM, DEPLOYMENT)
+def patch(call: Call) -> Response:
+    """Change the number of instances or the tags: no server is touched."""
+    body, store = call.json(), call.emulator.store
+    runtime_of(call.emulator)
+
+    def change(found: Resource) -> None:
+        _refuse_if_busy(found)
+        found["sku"].update(body.get("sku") or {})
+        found["tags"].update(body.get("tags") or {})
+
+    store.need(deployment_id(call), "Deployment")
+    resource = store.update(deployment_id(call), change)
+    return answer(resource, 202, call.emulator.operations.start(call, "odidp", lambda: None))
+
+
+@route("GET", ARM, DEPLOYMENT)
+def read(call: Call) -> Response:
+    runtime_of(call.emulator)
+    return answer(call.emulator.store.need(deployment_id(call), "Deployment"))
+
+
+@route("GET", ARM, ENDPOINT + r"/deployments")
+def listing(call: Call) -> Response:
+    runtime_of(call.emulator)
+    call.emulator.store.need(endpoint_id(call), "Endpoint")
+    return answer_list(call.emulator.store.children(f"{endpoint_id(call)}/deployments"))
+
+
+@route("POST", ARM, DEPLOYMENT + r"/getLogs")
+def logs(call: Call) -> Response:
+    """The last lines of the newest server's log, be it running or crashed."""
+    body = call.json() if call.body else {}
+    found = call.emulator.store.need(deployment_id(call), "Deployment")
+    kind = body.get("containerType") or "InferenceServer"
+    if kind not in LOGS:
+        raise ArmError(400, "BadArgument", f"containerType '{kind}' must be one of {', '.join(LOGS)}.")
+    file = Path(found["_logs"] or "nowhere") / LOGS[kind]
+    lines = file.read_text(errors="replace").splitlines() if file.is_file() else []
+    return JSONResponse({"content": "\n".join(lines[-int(body.get("tail") or DEFAULT_TAIL) :])})
+
+
+@route("DELETE", ARM, DEPLOYMENT)
+def delete(call: Call) -> Response:
+    """Stop and remove; refused while live or mirrored traffic goes there."""
+    runtime, store, target = runtime_of(call.emulator), call.emulator.store, deployment_id(call)
+    found = store.get(target)
+    if found is None:
+        return Response(status_code=204)
+    endpoint, name = store.need(endpoint_id(call), "Endpoint"), call.args["deployment"].lower()
+    for kind in ("traffic", "mirrorTraffic"):
+        if share := endpoint["properties"][kind].get(name):
+            message = f"Cannot delete deployment '{name}': {share}% of {kind} goes to it. Set that to 0 first."
+            raise ArmError(400, "BadRequest", message)
+    _set_state(runtime, target, "Deleting")
+
+    def work() -> None:
+        with runtime.lock:
+            backend = runtime.backends.pop(target.lower(), None)
+            store.delete(target)
+        if backend is not None:
+            retire(runtime, backend, patience=0)
+        shutil.rmtree(folder_of(call.emulator, target), ignore_errors=True)
+
+    return Response(status_code=202, headers=call.emulator.operations.start(call, "odidp", work))
+
+
+@on_start
+def restart(runtime: Runtime) -> None:
+    """Servers die with the emulator: start those of ready deployments again; what was cut short has failed."""
+    ready = []
+    for deployment in runtime.emulator.store.find(r".*/onlineEndpoints/[^/]+/deployments/[^/]+"):
+        state = deployment["properties"]["provisioningState"]
+        if state in BUSY_STATES:
+            _set_state(runtime, deployment["id"], "Failed")
+        elif state == "Succeeded":
+            ready.append(deployment["id"])
+    if ready:
+        threading.Thread(target=_restart_all, args=(runtime, ready), name="restart", daemon=True).start()
+
+
+def _restart_all(runtime: Runtime, targets: list[str]) -> None:
+    for target in targets:
+        try:
+            _deploy(runtime, target)
+        except ArmError as error:
+            log.warning("deployment %s did not come back: %s", target, error)

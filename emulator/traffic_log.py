@@ -1,0 +1,76 @@
+"""One row per scoring request: what metrics and the service's AmlOnlineEndpointTrafficLog are made from.
+
+Rows are written by a thread of their own, so that scoring never waits for the disk.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Row:
+    at: float  # seconds since 1970, when the request came
+    endpoint: str  # ARM id, lower case
+    deployment: str  # "" when none could be chosen
+    status: int  # what the client got (0 for a mirrored copy: nobody got it)
+    model_status: int  # what the container said, 0 when it was not asked or did not answer
+    latency_ms: float  # from the arrival of the request to the answer, waiting for a slot included
+    mirrored: int  # 1 for the copy that went to the mirror target
+    request_id: str
+
+
+COLUMNS = ", ".join(field.name for field in fields(Row))
+
+
+class TrafficLog:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows: queue.SimpleQueue[Row | threading.Event] = queue.SimpleQueue()
+        with self._open() as database:
+            database.execute(f"CREATE TABLE IF NOT EXISTS requests ({COLUMNS})")
+            database.execute("CREATE INDEX IF NOT EXISTS by_endpoint ON requests (endpoint, at)")
+        database.close()
+        threading.Thread(target=self._write, name="traffic-log", daemon=True).start()
+
+    def add(self, row: Row) -> None:
+        self._rows.put(row)
+
+    def rows(self, endpoint: str, since: float = 0.0) -> list[Row]:
+        """Requests to an endpoint (ARM id) since a time (seconds since 1970), oldest first."""
+        self.flush()
+        query = f"SELECT {COLUMNS} FROM requests WHERE endpoint = ? AND at >= ? ORDER BY at"  # noqa: S608 (our columns)
+        with self._open() as database:
+            found = [Row(*row) for row in database.execute(query, (endpoint.lower(), since))]
+        database.close()
+        return found
+
+    def flush(self) -> None:
+        """Return when everything added before is on disk."""
+        written = threading.Event()
+        self._rows.put(written)
+        written.wait(5)
+
+    def _open(self) -> sqlite3.Connection:
+        database = sqlite3.connect(self._path, timeout=10)
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=OFF")
+        return database
+
+    def _write(self) -> None:
+        database = self._open()
+        marks = ", ".join("?" for _ in fields(Row))
+        while True:
+            taken = [self._rows.get()]
+            while not self._rows.empty():
+                taken.append(self._rows.get())
+            with database:
+                rows = [astuple(item) for item in taken if isinstance(item, Row)]
+                database.executemany(f"INSERT INTO requests ({COLUMNS}) VALUES ({marks})", rows)  # noqa: S608
+            for item in taken:
+                if isinstance(item, threading.Event):
+                    item.set()
