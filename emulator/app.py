@@ -9,7 +9,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from starlette.applications import Starlette
@@ -61,15 +61,23 @@ def claims_for(emulator: Emulator, audience: str | None, authorization: str) -> 
     return emulator.tokens.verify(authorization, accepted)
 
 
+def check_arm(emulator: Emulator, args: dict[str, str], query: Mapping[str, str]) -> None:
+    """ArmError for what ARM itself refuses before a provider sees the request."""
+    if "api-version" not in query:
+        message = "The api-version query parameter (?api-version=) is required for all requests."
+        raise ArmError(400, "MissingApiVersionParameter", message)
+    if args.get("sub", "").lower() not in ("", emulator.settings.subscription_id):
+        raise ArmError(404, "SubscriptionNotFound", f"The subscription '{args['sub']}' could not be found.")
+
+
 async def answer(emulator: Emulator, request: Request, host: str, body: bytes) -> tuple[Response, dict[str, Any]]:
     """Run the handler; what it raises becomes an answer in Azure's shape."""
     path, claims = request.scope["path"], {}
     try:
         match = find(request.method, host, path)
         claims = claims_for(emulator, match.audience, request.headers.get("authorization", ""))
-        if re.fullmatch(ARM, host) and match.audience and "api-version" not in request.query_params:
-            message = "The api-version query parameter (?api-version=) is required for all requests."
-            raise ArmError(400, "MissingApiVersionParameter", message)
+        if match.audience and re.fullmatch(ARM, host):
+            check_arm(emulator, match.args, request.query_params)
         call = Call(
             method=request.method,
             host=host,

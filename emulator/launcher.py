@@ -21,7 +21,7 @@ from typing import Any
 from emulator.child_env import command_environment
 from emulator.context import Settings
 from emulator.errors import EmulatorError
-from emulator.home import RUN, is_running, recover, saved_settings, wipe
+from emulator.home import RUN, claim, is_running, recover, saved_settings, wipe
 from emulator.processes import MARK, dies_with_parent
 
 STOP_SECONDS = 30.0
@@ -56,17 +56,21 @@ def start_serve(options: Options, *, detached: bool) -> subprocess.Popen[bytes]:
         argv += [f"--{name.replace('_', '-')}", str(port)]
     if not detached:
         argv.append("--follow-stdin")
+    claim(options.home)
+    log = options.home / "logs" / "serve.log"
+    log.parent.mkdir(exist_ok=True)
     root = str(Path(__file__).parent.parent)
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))}
     env.pop(MARK, None)
-    process = subprocess.Popen(
-        argv,
-        env=env,
-        stdin=subprocess.DEVNULL if detached else subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=_log_file(options.home),
-        start_new_session=True,  # Ctrl-C is for the command; serve is stopped by us, or by our end of the pipe closing
-    )
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            argv,
+            env=env,
+            stdin=subprocess.DEVNULL if detached else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            start_new_session=True,  # Ctrl-C is for the command; serve is stopped by our end of the pipe closing
+        )
     assert process.stdout is not None  # noqa: S101
     try:
         line = process.stdout.readline()
@@ -76,17 +80,9 @@ def start_serve(options: Options, *, detached: bool) -> subprocess.Popen[bytes]:
     message: dict[str, Any] = json.loads(line) if line.strip() else {}
     if "ready" not in message:
         stop_serve(process, options.home)
-        tail = f"The local Azure ML did not start; see {options.home}/logs/serve.log."
+        tail = f"The local Azure ML did not start; see {log}."
         raise EmulatorError(message.get("error", tail))
     return process
-
-
-def _log_file(home: Path) -> Any:
-    """serve's own log, once there is a folder for it; the very first lines of a new home go to our stderr."""
-    with contextlib.suppress(OSError):
-        if (home / "logs").is_dir():
-            return (home / "logs" / "serve.log").open("ab")
-    return None
 
 
 def stop_serve(process: subprocess.Popen[bytes], home: Path) -> None:
@@ -110,14 +106,18 @@ def exit_code(returncode: int) -> int:
     return 128 - returncode if returncode < 0 else returncode
 
 
+def command_env(settings: Settings) -> dict[str, str]:
+    """The user's environment, led to the emulator: what would lead it elsewhere is gone."""
+    kept = {name: value for name, value in os.environ.items() if name not in UNSET}
+    return {**kept, **command_environment(settings), "EMULATOR_HOME": str(settings.home), MARK: settings.session}
+
+
 class Command:
     """The user's command and the signals that reach us while it runs."""
 
     def __init__(self, argv: list[str], settings: Settings) -> None:
-        env = {name: value for name, value in os.environ.items() if name not in UNSET}
-        env.update(command_environment(settings), EMULATOR_HOME=str(settings.home), **{MARK: settings.session})
         try:
-            self.process = subprocess.Popen(argv, env=env, preexec_fn=dies_with_parent())  # noqa: PLW1509
+            self.process = subprocess.Popen(argv, env=command_env(settings), preexec_fn=dies_with_parent())  # noqa: PLW1509
         except OSError as error:
             raise EmulatorError(f"The command '{argv[0]}' cannot be started: {error.strerror}.") from error
         self.interrupted = 0

@@ -75,6 +75,7 @@ def prepare(home: Path, wanted: dict[str, int], operation_seconds: float) -> Set
     )
     for folder in ("azurite", "mlflow", "logs", "promptflow", "azure"):
         (home / folder).mkdir(exist_ok=True)
+    (home / "refused.jsonl").touch()
     settings.save()
     return settings
 

@@ -1,5 +1,6 @@
 """`train`: submit the fine-tune once and wait. A job is named by what goes into it, so a second run attaches."""
 
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -77,9 +78,8 @@ def check_recipe(path: Path) -> None:
 
 
 def named_base_model(path: Path) -> str:
-    """The hub model and pinned revision that a recipe names, as `name@revision`."""
-    base: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))["base_model"]
-    return f"{base['source']}@{base['revision']}"
+    """The base model that a recipe names; its pinned revision is in the recipe, and so in the recipe's digest."""
+    return str(yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["source"])
 
 
 def train(settings: Settings, work: Plan, *, retry_failed: bool = False) -> records.Training:
@@ -97,6 +97,11 @@ def train(settings: Settings, work: Plan, *, retry_failed: bool = False) -> reco
         if job.status != "Completed":
             raise AzureFailed(f"Training job {job.name} ended as {job.status}; its log is at {job.studio_url}.")
         metrics = measured(ml, str(job.name))
+    if work.base_model_digest not in ("", metrics.base_model_digest):
+        raise InvalidInput(
+            f"Training job {job.name} started from model {metrics.base_model_digest[:12]}, "
+            f"not from {work.base_model} ({work.base_model_digest[:12]}): its model cannot be trusted."
+        )
     return records.Training(
         job_name=str(job.name),
         status=str(job.status),
@@ -150,6 +155,8 @@ def command_job(settings: Settings, work: Plan, name: str) -> "Job":
     if work.base_model.startswith("azureml:"):
         inputs["base_model"] = Input(type="custom_model", path=work.base_model)
         line += " --base-model ${{inputs.base_model}}"
+    else:
+        line += f" --base-model {shlex.quote(work.base_model)}"
     image = settings.training_environment
     return command(
         name=name,

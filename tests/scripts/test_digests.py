@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from scripts import digests
 from scripts.errors import InvalidInput
+from training.digest import folder_digest
 
 
 def test_a_folder_is_its_files_and_their_names(tmp_path: Path) -> None:
@@ -20,6 +21,13 @@ def test_a_folder_is_its_files_and_their_names(tmp_path: Path) -> None:
     assert digests.of_folder(tmp_path) == first
     (tmp_path / "b" / "c.py").rename(tmp_path / "b" / "d.py")
     assert digests.of_folder(tmp_path) != first
+
+
+def test_a_model_has_the_digest_that_its_training_job_gave_it(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("config.json", "Z.json", "deep/weights"):
+        (tmp_path / name).write_text(name)
+    assert digests.of_folder(tmp_path) == folder_digest(tmp_path)
 
 
 def test_nothing_has_no_digest(tmp_path: Path) -> None:
