@@ -1,29 +1,26 @@
-"""Online deployments as resources: deploy, update without outage, scale, logs, delete; back after a restart."""
+"""Online deployments as resources: deploy, update without outage, scale, logs, delete."""
 
 from __future__ import annotations
 
-import logging
 import shutil
-import threading
 from pathlib import Path
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from emulator.backends import Backend, folder_of, retire, spec_of, start
-from emulator.endpoint_rules import DEPLOYMENT_NAME, check_name, deployment_properties, seconds
+from emulator.backends import folder_of, retire
+from emulator.deployer import BUSY_STATES, deploy, set_state
+from emulator.endpoint_rules import DEPLOYMENT_NAME, check_name, deployment_properties
 from emulator.endpoints import ENDPOINT, endpoint_id
 from emulator.errors import ArmError
 from emulator.resources import PROVIDER, answer, answer_list, system_data
 from emulator.routing import ARM, Call, route
-from emulator.runtime import Runtime, on_start, runtime_of
+from emulator.runtime import runtime_of
 from emulator.store import Resource
 
 DEPLOYMENT = ENDPOINT + r"/deployments/(?P<deployment>[^/]+)"
 LOGS = {"InferenceServer": "console.log", "StorageInitializer": "storage-initializer.log"}
-BUSY_STATES = frozenset({"Creating", "Updating", "Deleting"})
 DEFAULT_TAIL = 500
-log = logging.getLogger(__name__)
 
 
 def deployment_id(call: Call) -> str:
@@ -58,7 +55,7 @@ def put(call: Call) -> Response:
             "_logs": (old or {}).get("_logs"),
         }
         store.put(target, resource)
-    headers = call.emulator.operations.start(call, "odidp", lambda: _deploy(runtime, target))
+    headers = call.emulator.operations.start(call, "odidp", lambda: deploy(runtime, target))
     return answer(resource, 200 if old else 201, headers)
 
 
@@ -80,42 +77,6 @@ def _check_references(call: Call, properties: dict[str, Any]) -> None:
             raise ArmError(400, "BadArgument", f"{what} '{target}' of the deployment does not exist.")
     if not named["Code"]:
         raise ArmError(400, "BadArgument", "The deployment's code_configuration has no code.")
-
-
-def _deploy(runtime: Runtime, target: str) -> None:
-    """Bring the servers in line with the stored deployment; its state tells how that ended."""
-    store, key = runtime.emulator.store, target.lower()
-    deployment = store.need(target, "Deployment")
-    try:
-        old = runtime.backends.get(key)
-        if old is None or not old.alive or old.spec != spec_of(deployment):
-            new = start(runtime, deployment)
-            _take_over(runtime, target, new)
-            if old is not None:
-                _retire_later(runtime, old, deployment)
-    except BaseException:
-        _set_state(runtime, target, "Failed")
-        raise
-    _set_state(runtime, target, "Succeeded")
-
-
-def _take_over(runtime: Runtime, target: str, new: Backend) -> None:
-    with runtime.lock:
-        if runtime.emulator.store.get(target) is not None:
-            runtime.backends[target.lower()] = new
-            return
-    retire(runtime, new, patience=0)
-    raise ArmError(404, "ResourceNotFound", "The deployment was deleted while it was being created.")
-
-
-def _retire_later(runtime: Runtime, old: Backend, deployment: Resource) -> None:
-    patience = seconds(deployment["properties"]["requestSettings"]["requestTimeout"], "requestTimeout")
-    threading.Thread(target=retire, args=(runtime, old, patience), name="retire", daemon=True).start()
-
-
-def _set_state(runtime: Runtime, target: str, state: str) -> None:
-    if runtime.emulator.store.get(target) is not None:
-        runtime.emulator.store.update(target, lambda found: found["properties"].update(provisioningState=state))
 
 
 @route("PATCH", ARM, DEPLOYMENT)
@@ -172,7 +133,7 @@ def delete(call: Call) -> Response:
         if share := endpoint["properties"][kind].get(name):
             message = f"Cannot delete deployment '{name}': {share}% of {kind} goes to it. Set that to 0 first."
             raise ArmError(400, "BadRequest", message)
-    _set_state(runtime, target, "Deleting")
+    set_state(runtime, target, "Deleting")
 
     def work() -> None:
         with runtime.lock:
@@ -183,25 +144,3 @@ def delete(call: Call) -> Response:
         shutil.rmtree(folder_of(call.emulator, target), ignore_errors=True)
 
     return Response(status_code=202, headers=call.emulator.operations.start(call, "odidp", work))
-
-
-@on_start
-def restart(runtime: Runtime) -> None:
-    """Servers die with the emulator: start those of ready deployments again; what was cut short has failed."""
-    ready = []
-    for deployment in runtime.emulator.store.find(r".*/onlineEndpoints/[^/]+/deployments/[^/]+"):
-        state = deployment["properties"]["provisioningState"]
-        if state in BUSY_STATES:
-            _set_state(runtime, deployment["id"], "Failed")
-        elif state == "Succeeded":
-            ready.append(deployment["id"])
-    if ready:
-        threading.Thread(target=_restart_all, args=(runtime, ready), name="restart", daemon=True).start()
-
-
-def _restart_all(runtime: Runtime, targets: list[str]) -> None:
-    for target in targets:
-        try:
-            _deploy(runtime, target)
-        except ArmError as error:
-            log.warning("deployment %s did not come back: %s", target, error)

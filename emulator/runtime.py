@@ -33,6 +33,7 @@ class Runtime:
     traffic: TrafficLog
     jobs: dict[str, JobRun] = field(default_factory=dict)
     backends: dict[str, Backend] = field(default_factory=dict)
+    restarting: set[str] = field(default_factory=set)  # deployments whose servers are on their way back
     endpoint_ids: dict[str, str] = field(default_factory=dict)  # host name's first label -> ARM id
     mlflow_runs: dict[str, str] = field(default_factory=dict)  # job name -> run id of the plain MLflow server
     job_names: dict[str, str] = field(default_factory=dict)  # and back

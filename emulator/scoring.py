@@ -18,9 +18,10 @@ from http import HTTPStatus
 import httpx
 from starlette.responses import PlainTextResponse, Response
 
-from emulator.backends import Backend, Busy
-from emulator.endpoint_rules import seconds
+from emulator.backends import Backend
+from emulator.endpoint_rules import MAX_REQUEST_SECONDS, seconds
 from emulator.errors import ArmError
+from emulator.gate import Busy
 from emulator.identity import AUDIENCES
 from emulator.routing import SCORING, Call, route
 from emulator.runtime import Runtime, runtime_of
@@ -55,6 +56,7 @@ async def score(call: Call) -> Response:
         _authorize(call, endpoint)
         asked = call.headers.get(HEADER)
         name = asked.lower() if asked else _draw(endpoint["properties"]["traffic"])
+        await _until_restarted(runtime, f"{endpoint['id']}/deployments/{name}".lower())
         deployment, backend = _deployment(runtime, endpoint, name)
         if not asked:
             _mirror(runtime, call, endpoint, at)
@@ -102,6 +104,13 @@ def _draw(traffic: Mapping[str, int]) -> str:
     if not traffic:
         raise ArmError(404, "NotFound", "The endpoint has no deployment with traffic.")
     return _DICE.choices(list(traffic), list(traffic.values()))[0]
+
+
+async def _until_restarted(runtime: Runtime, target: str) -> None:
+    """Right after a restart of the emulator the servers are still loading their models; the service has no such gap."""
+    deadline = time.monotonic() + MAX_REQUEST_SECONDS
+    while target in runtime.restarting and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
 
 
 def _deployment(runtime: Runtime, endpoint: Resource, name: str) -> tuple[Resource, Backend]:
