@@ -1,4 +1,4 @@
-"""The few numbers on top of the page: what changed, what live traffic said, how long it took, where a rollback leads."""
+"""The few numbers on top of the page: what changed, what live traffic said, how long it took, what rollback means."""
 
 from __future__ import annotations
 

@@ -53,6 +53,12 @@ class Records:
         found = (self.dataset, self.training, self.model, self.blue, self.green, self.verdict, self.rollout)
         return not any(found) and not self.seconds and not self.scores
 
+    @property
+    def rollout_lost(self) -> bool:
+        """A rollout ran, or left a record that cannot be used: traffic may have moved and nobody knows where to."""
+        ran = any(s.stage == "rollout" for s in self.seconds) or "rollout.json" in self.broken
+        return ran and self.rollout is None
+
     def table(self, name: str) -> ScoreTable | None:
         return next((t for t in self.scores if t.name == name), None)
 

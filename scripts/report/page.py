@@ -57,6 +57,7 @@ def view(records: Records) -> dict[str, Any]:
         "training_rows": views.training_rows(training) if training else [],
         "loss": figures.loss(training) if training else None,
         "rollout": rollout,
+        "rollout_lost": records.rollout_lost,
         "steps": views.step_rows(rollout) if rollout else [],
         "weights": figures.weights(rollout) if rollout else None,
         "requests": figures.requests(rollout) if rollout else None,

@@ -36,7 +36,12 @@ class Story:
 
 
 def final_traffic(records: Records) -> dict[str, int]:
-    """The weights in force at the end: the rollout's last write, else what the deployments were created with."""
+    """The weights in force at the end: the rollout's last write, else what the deployments were created with.
+
+    Empty where the records do not tell.
+    """
+    if records.rollout_lost:
+        return {}
     if records.rollout:
         return dict(records.rollout.writes[-1].traffic) if records.rollout.writes else {}
     both = {"blue": records.blue, "green": records.green}
@@ -45,9 +50,10 @@ def final_traffic(records: Records) -> dict[str, int]:
 
 def tell(records: Records) -> Story:
     """The headline of the page."""
-    if "rollout.json" in records.broken:
-        why = "Its record was left out (see below), so nobody can tell from this page which model is live."
-        return Story("warn", "Outcome unknown: the rollout record cannot be used", why, READ_TRAFFIC)
+    if records.rollout_lost:
+        left = "a record that cannot be used" if "rollout.json" in records.broken else "no record"
+        why = "Traffic may have moved, and nobody can tell from this page which model is live."
+        return Story("warn", f"Outcome unknown: the rollout left {left}", why, READ_TRAFFIC)
     if records.rollout:
         return _rolled(records, records.rollout)
     if "verdict.json" in records.broken:
