@@ -30,7 +30,9 @@ SYSTEM = (
 )
 PRIORITIES = ("low", "normal", "high")
 TONES = ("polite", "neutral", "angry")
-LONG_PROMPT_TOKENS = 300  # a long live thread is at least this long, by the approximation; every held-out prompt is < 200
+LONG_PROMPT_TOKENS = (
+    300  # a long live thread is at least this long, by the approximation; every held-out prompt is < 200
+)
 
 Wording = dict[str, Any]
 Message = dict[str, str]

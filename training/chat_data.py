@@ -36,7 +36,9 @@ def read_chats(path: Path) -> list[Messages]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise TrainingError(f"There is no {path}; --data must be a folder with train.jsonl and validation.jsonl.") from None
+        raise TrainingError(
+            f"There is no {path}; --data must be a folder with train.jsonl and validation.jsonl."
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise TrainingError(f"{path} cannot be read ({error}); give readable UTF-8 JSONL.") from None
     chats: list[Messages] = []
@@ -57,7 +59,9 @@ def read_chats(path: Path) -> list[Messages]:
 
 def encode_chat(messages: Messages, tokenizer: Any) -> Example:
     """`input_ids` and `labels` of one chat, both of its full length; labels are −100 outside the assistant's turns."""
-    encoded = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
+    encoded = tokenizer.apply_chat_template(
+        messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+    )
     ids, mask = encoded["input_ids"], encoded["assistant_masks"]
     labels = [token if chosen else IGNORED for token, chosen in zip(ids, mask, strict=True)]
     return {"input_ids": list(ids), "labels": labels}

@@ -28,7 +28,9 @@ def render_template(name: str, controls: list[str]) -> str:
     path = TEMPLATES / f"{name}.jinja"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in TEMPLATES.glob("*.jinja")))
-        raise TrainingError(f"There is no chat template '{name}'; the recipe's base_model.chat_template may be {known}.")
+        raise TrainingError(
+            f"There is no chat template '{name}'; the recipe's base_model.chat_template may be {known}."
+        )
     return path.read_text(encoding="utf-8").replace("CONTROL_TOKENS", json.dumps(controls)).strip()
 
 

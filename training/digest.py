@@ -16,12 +16,14 @@ def file_sha256(path: Path) -> str:
 
 
 def folder_digest(folder: Path) -> str:
-    """SHA-256 over the sorted (path relative to `folder` with /, SHA-256 of the file) of every file below it.
+    """SHA-256 over the sorted `path relative to the folder:SHA-256 of the file` of every file below `folder`.
 
-    The pairs are hashed as compact JSON, so that no file name can imitate another layout. Symbolic links count as the
-    files they lead to (the endpoint and a hub cache mount models by link). Raises TrainingError when nothing is there.
+    The list is hashed as JSON, so that no file name can imitate another layout; `scripts` computes the same number for
+    the models it registers. Symbolic links count as the files they lead to (a hub cache and a mounted model are links).
+    Raises TrainingError when nothing is there.
     """
-    pairs = sorted((p.relative_to(folder).as_posix(), file_sha256(p)) for p in folder.rglob("*") if p.is_file())
-    if not pairs:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    if not files:
         raise TrainingError(f"{folder} holds no files, so it has no digest; give the folder of a saved model.")
-    return hashlib.sha256(json.dumps(pairs, separators=(",", ":")).encode()).hexdigest()
+    pairs = [f"{path.relative_to(folder).as_posix()}:{file_sha256(path)}" for path in files]
+    return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()

@@ -106,7 +106,9 @@ class Progress:
             return
         loss = values["loss"]
         if not math.isfinite(loss):
-            raise TrainingError(f"The loss became {loss} at step {step}; lower optimizer.learning_rate or check the data.")
+            raise TrainingError(
+                f"The loss became {loss} at step {step}; lower optimizer.learning_rate or check the data."
+            )
         self.loss.append(LossPoint(step=step, loss=round(loss, 5)))
         seconds = time.monotonic() - self._started
         speed = tokens / seconds if seconds else 0.0

@@ -21,10 +21,10 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class Model(_Part):
-    """Which weights to start from. `source` is for the caller, who brings them to `--base-model` (a folder or a name)."""
+class BaseModelPart(_Part):
+    """Which weights to start from: the folder given as `--base-model`, or, without one, `source` at `revision`."""
 
-    source: str
+    source: str  # a hub name, or the name of the asset that the caller mounts as --base-model
     revision: str | None  # a pinned commit for a hub name; null where the source is already one version
     chat_template: Literal["chatml", "phi3"]
     dtype: Dtype
@@ -72,7 +72,7 @@ class Run(_Part):
 
 class Recipe(_Part):
     name: str
-    model: Model
+    base_model: BaseModelPart
     data: Data
     lora: Lora | None  # null: all weights are trained
     optimizer: Optimizer
@@ -100,8 +100,10 @@ def _sentence(path: Path, error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         known = _known_keys(first["loc"][:-1])
         near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0)
-        return f"Recipe {path} has the unknown key '{key}'; the nearest known key is '{near[0]}'{more}." if near else (
-            f"Recipe {path} has the unknown key '{key}'; remove it{more}."
+        return (
+            f"Recipe {path} has the unknown key '{key}'; the nearest known key is '{near[0]}'{more}."
+            if near
+            else (f"Recipe {path} has the unknown key '{key}'; remove it{more}.")
         )
     if first["type"] == "missing":
         return f"Recipe {path} lacks the key '{key}'; every parameter has to be written down{more}."
@@ -118,7 +120,9 @@ def load_recipe(path: Path) -> Recipe:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
-        raise TrainingError(f"Recipe {path}{where} is not valid YAML; mend it or start from a file in recipes/.") from None
+        raise TrainingError(
+            f"Recipe {path}{where} is not valid YAML; mend it or start from a file in recipes/."
+        ) from None
     if not isinstance(content, dict):
         raise TrainingError(f"Recipe {path} is not a mapping of keys; start from a file in recipes/.")
     try:
@@ -126,5 +130,7 @@ def load_recipe(path: Path) -> Recipe:
     except ValidationError as error:
         raise TrainingError(_sentence(path, error)) from None
     if (recipe.run.epochs is None) == (recipe.run.max_steps is None):
-        raise TrainingError(f"Recipe {path} must set exactly one of run.epochs and run.max_steps; set the other to null.")
+        raise TrainingError(
+            f"Recipe {path} must set exactly one of run.epochs and run.max_steps; set the other to null."
+        )
     return recipe

@@ -1,0 +1,73 @@
+"""`dataset.json`: what a data set is, down to the digest of every file, and which checks it passed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from data.checks import Check
+from data.errors import DataError
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Split = Literal["train", "validation", "heldout"]
+
+
+class DataFile(BaseModel):
+    """One file of the data set; `path` is relative to the folder of the record."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    path: str
+    sha256: Sha256
+    rows: int = Field(gt=0)
+    tokens: int = Field(gt=0)
+
+
+class Dataset(BaseModel):
+    """The record. `version` follows from the content, so that equal data is never uploaded twice."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    schema_version: Literal[1] = 1
+    name: str = Field(min_length=1)
+    version: str
+    digest: Sha256
+    asset: str | None = None  # `azureml:NAME:VERSION` once it is uploaded
+    created_at: AwareDatetime
+    token_count: Literal["exact", "approximate"]
+    files: dict[Split, DataFile]
+    checks: list[Check]
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(files: Mapping[Split, DataFile]) -> str:
+    """SHA-256 over the sorted (split, SHA-256 of its file) pairs, as compact JSON."""
+    pairs = sorted((name, file.sha256) for name, file in files.items())
+    return hashlib.sha256(json.dumps(pairs, separators=(",", ":")).encode()).hexdigest()
+
+
+def version_of(digest: str) -> str:
+    """The asset's version: the first twelve hexadecimal digits of the content's digest."""
+    return digest[:12]
+
+
+def load_dataset(path: Path) -> Dataset:
+    """Reads a record. Raises DataError when it is missing, broken, or its digest does not follow from its files."""
+    try:
+        dataset = Dataset.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"There is no data record {path} ({error.strerror}); prepare the data first.") from None
+    except ValueError as error:
+        raise DataError(
+            f"{path} is not a data record ({str(error).splitlines()[0]}); prepare the data again."
+        ) from None
+    if digest_of(dataset.files) != dataset.digest or version_of(dataset.digest) != dataset.version:
+        raise DataError(f"{path} was changed by hand: its digest does not match its files; prepare the data again.")
+    return dataset

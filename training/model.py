@@ -1,0 +1,126 @@
+"""Loading the base model, choosing what of it is trained, and saving the result as one plain folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from training.chat_template import install_template
+from training.errors import TrainingError
+from training.recipe import Lora, Recipe
+
+
+def load_tokenizer(recipe: Recipe, base: str) -> tuple[Any, int]:
+    """The tokenizer with our chat template and a padding token, and the id that ends a turn."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base, revision=_revision(recipe, base), trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainingError(f"No tokenizer could be loaded from {base}: {_first_line(error)}") from error
+    end_of_turn = install_template(tokenizer, recipe.base_model.chat_template)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "right"
+    return tokenizer, end_of_turn
+
+
+def load_model(recipe: Recipe, base: str) -> Any:
+    """The causal language model of the recipe's type, in its dtype. Raises TrainingError when there is none."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    settings = recipe.base_model
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            base,
+            revision=_revision(recipe, base),
+            dtype=getattr(torch, settings.dtype),
+            attn_implementation=settings.attention,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise TrainingError(f"No model could be loaded from {base}: {_first_line(error)}") from error
+    model.config.use_cache = False
+    return model
+
+
+def _revision(recipe: Recipe, base: str) -> str:
+    """The pinned revision for a hub name; a folder has none."""
+    if Path(base).is_dir():
+        return "main"
+    if recipe.base_model.revision is None:
+        raise TrainingError(
+            f"{base} is no folder and the recipe pins no revision of it; "
+            "give --base-model a folder or set base_model.revision."
+        )
+    return recipe.base_model.revision
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def add_lora(model: Any, lora: Lora) -> Any:
+    """`model` with adapters on the named layers; everything else is frozen.
+
+    Raises TrainingError for targets that the model does not have.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    layers = model.config.num_hidden_layers
+    if lora.first_layer >= layers:
+        raise TrainingError(f"lora.first_layer is {lora.first_layer}, but the model has layers 0 to {layers - 1}.")
+    names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
+    if absent := sorted(set(lora.targets) - names):
+        raise TrainingError(f"The model has no layers named {', '.join(absent)}; mend lora.targets in the recipe.")
+    settings = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.targets,
+        layers_to_transform=list(range(lora.first_layer, layers)),
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, settings, autocast_adapter_dtype=lora.adapter_dtype == "float32")
+
+
+def merged(model: Any) -> Any:
+    """The plain model with the adapters added into its weights, in bf16."""
+    import torch
+
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    return model.to(torch.bfloat16).eval()
+
+
+def save(model: Any, tokenizer: Any, stops: set[int], output: Path) -> None:
+    """Writes weights, tokenizer with template, and a generation config whose end-of-sequence ids are `stops`.
+
+    The folder appears as a whole: a run that dies while saving leaves nothing to be taken for a model. (A job's output
+    folder may be a mount that exists and is empty; then the files are moved into it, weights last.)
+    """
+    from transformers import GenerationConfig
+
+    model.config.use_cache = True
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=sorted(stops),
+        pad_token_id=tokenizer.pad_token_id,
+        do_sample=False,
+    )
+    beside = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        model.save_pretrained(beside)
+        tokenizer.save_pretrained(beside)
+        for path in beside.iterdir():
+            path.chmod(0o644)
+        output.mkdir(parents=True, exist_ok=True)
+        for path in sorted(beside.iterdir(), key=lambda p: (p.suffix == ".safetensors", p.name)):
+            shutil.move(path, output / path.name)
+    except OSError as error:
+        raise TrainingError(f"The model could not be saved to {output} ({error}); check free space.") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
