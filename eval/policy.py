@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from eval.errors import EvalError
+from eval.errors import EvalError, first_problem
 
 DEFAULT_POLICY = Path(__file__).with_name("policy.yaml")
 
@@ -107,17 +107,6 @@ def load_policy(path: Path = DEFAULT_POLICY) -> Policy:
         return Policy.model_validate(raw)
     except ValidationError as error:
         raise EvalError(f"{path}: {first_problem(error)}.") from error
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first problem of a pydantic error as half a sentence: where, what, and how many more."""
-    problem, *others = error.errors(include_url=False)
-    where = ".".join(str(part) for part in problem["loc"])
-    what = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        what = "unknown key"
-    more = f" (and {len(others)} more)" if others else ""
-    return f"{where + ': ' if where else ''}{what}{more}"
 
 
 def _why(error: OSError | UnicodeDecodeError) -> str:

@@ -9,8 +9,7 @@ from typing import Annotated, Literal, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from eval.atomic import write_atomic
-from eval.errors import EvalError
-from eval.policy import first_problem
+from eval.errors import EvalError, first_problem
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]

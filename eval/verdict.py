@@ -10,8 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from eval.atomic import write_atomic
-from eval.errors import EvalError
-from eval.policy import first_problem
+from eval.errors import EvalError, first_problem
 
 Outcome = Literal["pass", "fail", "inconclusive", "invalid"]
 EXIT_CODES: dict[Outcome, int] = {"pass": 0, "fail": 1, "inconclusive": 2, "invalid": 3}

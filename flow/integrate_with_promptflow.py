@@ -36,6 +36,7 @@ MODEL_STATUS, BUSY = "ms-azureml-model-error-statuscode", {"429", "503"}
 MODEL_FAULT = {400, 413, 422, 424}
 
 Message = dict[str, str]
+_lock = threading.Lock()
 
 
 class Result(TypedDict):
@@ -130,9 +131,11 @@ def _post(uri: str, body: dict[str, Any], deployment: str) -> Result:
     headers = {"Authorization": f"Bearer {token()}"}
     if deployment:
         headers["azureml-model-deployment"] = deployment
+    with _lock:  # the first rows of a batch come at once, and one client is enough
+        client = http()
     started = time.perf_counter()
     try:
-        response = http().post(uri, json=body, headers=headers)
+        response = client.post(uri, json=body, headers=headers)
     except httpx.HTTPError as error:
         raise InfraError(f"no answer from the endpoint ({type(error).__name__}: {error})") from error
     took = (time.perf_counter() - started) * 1000
@@ -169,9 +172,6 @@ def _seconds(response: httpx.Response) -> float:
         return float(response.headers.get("retry-after", 0))
     except ValueError:  # the header may also be a date; our own waiting is good enough then
         return 0.0
-
-
-_lock = threading.Lock()
 
 
 def token() -> str:

@@ -1,0 +1,57 @@
+"""A private, silent home for prompt flow, made before its first import.
+
+Left alone, prompt flow writes under the user's home, sends telemetry, starts a tracing service on a fixed port and asks
+the package index for a newer version at each start.
+"""
+
+import atexit
+import json
+import os
+import shutil
+import sys
+import tempfile
+import unicodedata
+from datetime import datetime
+from pathlib import Path
+
+from eval.atomic import write_atomic
+
+HOME = "PF_HOME_DIRECTORY"
+# nltk's "perluniprops" lists, which promptflow-evals wants at import: each name with its first letter in Unicode.
+CATEGORIES = {"Number": "N", "Punctuation": "P", "Symbol": "S"}
+
+
+def prepare() -> Path:
+    """Make the home and return it: `$PF_HOME_DIRECTORY` if that is set, else a folder that goes with the process."""
+    if not os.environ.get(HOME):
+        made = tempfile.mkdtemp(prefix="promptflow-")
+        atexit.register(shutil.rmtree, made, ignore_errors=True)
+        os.environ[HOME] = made
+    home = Path(os.environ[HOME]).resolve()
+    settings = home / "pf.yaml"
+    if not settings.exists():
+        write_atomic(settings, "telemetry: {enabled: false}\ntrace: {destination: none}\n")
+    # A version check that was done just now is not done again; there is no setting that turns it off.
+    now = datetime.now().strftime("%Y-%m-%d %H:%M:%S.%f")
+    checked = {"last_check_time": now, "last_hint_time": now, "latest_version": "0", "current_version": "0"}
+    write_atomic(home / "pf_version_check.json", json.dumps(checked))
+    os.environ.setdefault("PF_LOGGING_LEVEL", "ERROR")
+    return home
+
+
+def stand_in_for_nltk_data(home: Path) -> None:
+    """Give nltk the word lists that promptflow-evals would download, made from Unicode's own categories.
+
+    They only serve to let it be imported: never report a BLEU, GLEU or METEOR computed with them.
+    """
+    import nltk
+
+    folder = home / "nltk_data"
+    lists = folder / "misc" / "perluniprops"
+    for name, category in CATEGORIES.items():
+        if not (lists / f"{name}.txt").exists():
+            letters = (chr(code) for code in range(sys.maxunicode + 1))
+            text = "".join(letter for letter in letters if unicodedata.category(letter)[0] == category)
+            write_atomic(lists / f"{name}.txt", text)
+    if str(folder) not in nltk.data.path:
+        nltk.data.path.insert(0, str(folder))
