@@ -1,0 +1,160 @@
+"""One thread that owns the model; requests from the server's threads join its running batch and leave it when done.
+
+Rows [0, n) of the engine are in use. When a request ends, the last row moves into its place, so that the batch stays
+dense; when requests wait and rows are free, they are prefilled together and decode along from the next token on.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+log = logging.getLogger("azmlinfsrv.serving")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to choose tokens: temperature 0 is greedy; `seed` makes sampling repeatable whatever the batch."""
+
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+
+
+@dataclass
+class Request:
+    prompt: list[int]
+    sampling: Sampling
+    answer: list[int] = field(default_factory=list)
+    finish_reason: str = ""
+    done: Future[None] = field(default_factory=Future)
+    abandoned: bool = False  # nobody waits any more; set by the server's thread, read by the model's
+    generator: torch.Generator | None = None
+
+    def length(self) -> int:
+        """Tokens in the row: the newest answer token is not in it yet."""
+        return len(self.prompt) + len(self.answer) - 1
+
+
+def choose(logits: torch.Tensor, requests: Sequence[Request]) -> list[int]:
+    """The next token of each request: the likeliest, or one drawn from the smallest set holding `top_p`."""
+    tokens: list[int] = logits.argmax(-1).tolist()
+    for i, request in enumerate(requests):
+        how = request.sampling
+        if how.temperature <= 0:
+            continue
+        if request.generator is None:
+            request.generator = torch.Generator()
+            request.generator.manual_seed(how.seed) if how.seed is not None else request.generator.seed()
+        chances, order = (logits[i].float().cpu() / how.temperature).softmax(-1).sort(descending=True)
+        chances[chances.cumsum(0) - chances >= how.top_p] = 0
+        tokens[i] = int(order[torch.multinomial(chances, 1, generator=request.generator)])
+    return tokens
+
+
+class Batcher:
+    """Ready, or raising what `make_engine` raised, when the constructor returns.
+
+    `make_engine` runs in the model's thread and is to do there all that torch computes, loading included: once a second
+    thread of a process has used OpenMP, libgomp's workers sleep between any two operations (×1.5 time on two cores).
+    `wait_seconds`: how long an idle model waits for company after the first request of a burst.
+    """
+
+    def __init__(self, make_engine: Callable[[], Any], max_batch: int = 16, wait_seconds: float = 0.01) -> None:
+        self.make_engine, self.max_batch, self.wait_seconds = make_engine, max_batch, wait_seconds
+        self.engine: Any = None
+        self.inbox: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        self.waiting: list[Request] = []
+        self.active: list[Request] = []
+        ready: Future[None] = Future()
+        threading.Thread(target=self._run, args=(ready,), name="model", daemon=True).start()
+        ready.result()
+
+    def submit(self, prompt: list[int], sampling: Sampling) -> Request:
+        """Queue a prompt; `request.done.result(timeout)` waits for it and raises what the model thread raised."""
+        request = Request(prompt, sampling)
+        self.inbox.put(request)
+        return request
+
+    def _run(self, ready: Future[None]) -> None:
+        try:
+            self.engine = self.make_engine()
+            ready.set_result(None)
+        except BaseException as error:
+            ready.set_exception(error)
+            return
+        while True:
+            try:
+                self._collect()
+                if self.waiting and len(self.active) < self.max_batch:
+                    self._admit()
+                if self.active:
+                    self._step()
+            except Exception as error:  # the requests at hand fail with it, the next ones find a fresh engine
+                log.exception("the model failed on a batch of %d", len(self.active))
+                hit, self.active, self.waiting = [*self.active, *self.waiting], [], []
+                for request in hit:
+                    if not request.done.done():
+                        request.done.set_exception(error)
+                self.engine = self.make_engine()
+
+    def _collect(self) -> None:
+        """Move what has arrived to `waiting`; sleep only when there is nothing to do."""
+        if not self.active and not self.waiting:
+            self.waiting.append(self.inbox.get())
+            until = time.monotonic() + self.wait_seconds
+            while len(self.waiting) < self.max_batch and (left := until - time.monotonic()) > 0:
+                try:
+                    self.waiting.append(self.inbox.get(timeout=left))
+                except queue.Empty:
+                    break
+        while not self.inbox.empty():
+            self.waiting.append(self.inbox.get())
+        self.waiting = [r for r in self.waiting if not r.abandoned]
+
+    def _admit(self) -> None:
+        free = self.max_batch - len(self.active)
+        # First come, first served; within the group, like lengths side by side need the least padding.
+        group, self.waiting = sorted(self.waiting[:free], key=lambda r: len(r.prompt)), self.waiting[free:]
+        start, first = time.perf_counter(), len(self.active)
+        self.active += group
+        logits, reused = self.engine.prefill(first, [r.prompt for r in group])
+        self._append(choose(logits, group), group)
+        self._release()
+        size, milliseconds = sum(len(r.prompt) for r in group), (time.perf_counter() - start) * 1000
+        log.info("batch +%d (%d tokens, %d reused) in %.0f ms", len(group), size, reused, milliseconds)
+
+    def _step(self) -> None:
+        logits = self.engine.decode([r.answer[-1] for r in self.active], [r.length() for r in self.active])
+        self._append(choose(logits, self.active), self.active)
+        self._release()
+
+    def _append(self, tokens: list[int], requests: Sequence[Request]) -> None:
+        for request, token in zip(requests, tokens, strict=True):
+            request.answer.append(token)
+            if token in self.engine.stop_ids:
+                request.answer.pop()
+                request.finish_reason = "stop"
+            elif len(request.answer) >= request.sampling.max_tokens:
+                request.finish_reason = "length"
+            elif request.abandoned:
+                request.finish_reason = "cancelled"
+
+    def _release(self) -> None:
+        """Answer what is finished and close the gaps, last row first."""
+        for row in reversed(range(len(self.active))):
+            request = self.active[row]
+            if not request.finish_reason:
+                continue
+            last = self.active.pop()
+            if last is not request:
+                self.active[row] = last
+                self.engine.rows.move(len(self.active), row, last.length())
+            request.done.set_result(None)

@@ -1,0 +1,88 @@
+"""What runs on the endpoint: `azureml-inference-server-http` calls `init()` once and `run()` for each request.
+
+The server's worker has one model and, with `GUNICORN_CMD_ARGS="--threads 20 --keep-alive 75"`, that many requests at
+a time; they meet in one running batch (batcher.py). Without threads it works too, one request at a time. Keep a few
+threads more than `max_concurrent_requests_per_instance`, so that health probes never wait behind answers.
+
+Environment (all optional but the first, which Azure ML sets):
+  AZUREML_MODEL_DIR     where the registered model lies; the folder in it that has config.json is loaded
+  MAX_BATCH_SIZE        requests decoded together (16)
+  BATCH_WAIT_MS         how long an idle model waits for company (10)
+  PREFIX_CACHE_TOKENS   tokens of shared prompt beginnings kept (4096; 0 switches it off)
+  DEFAULT_MAX_TOKENS    length of an answer when the request does not say (256)
+  MAX_OUTPUT_TOKENS     longest answer one may ask for (1024)
+  MAX_INPUT_TOKENS      longest prompt (the model's context minus the answer asked for)
+  SCORING_TIMEOUT_MS    a request that takes longer is given up with 504 (180000; Azure ML sets it)
+"""
+
+import logging
+import os
+import sys
+import time
+from concurrent.futures import TimeoutError as Late
+from pathlib import Path
+from typing import Any
+
+# First, so that no installed package of the same name is taken for a sibling of this file.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from azureml_inference_server_http.api.aml_response import AMLResponse
+from prompts import PromptError
+from service import Service, load, model_folder
+from wire import Answer, BadRequest, parse
+
+log = logging.getLogger("azmlinfsrv.serving")
+
+
+service: Service | None = None
+
+
+def init() -> None:
+    """Load the model; the server takes requests, and says it is healthy, only when this returns."""
+    global service  # noqa: PLW0603 - the server's contract is two module-level functions
+    start = time.perf_counter()
+    folder = model_folder(os.environ.get("AZUREML_MODEL_DIR", ""))
+    service = load(folder)
+    log.info("model %s ready in %.1f s", folder.name, time.perf_counter() - start)
+
+
+def run(body: str) -> AMLResponse:
+    """Answer one request body; a caller's mistake is a 4xx with one sentence, a failure of ours a 5xx with one."""
+    try:
+        assert service is not None, "init() has not run"  # noqa: S101
+        return AMLResponse(respond(service, body), 200, json_str=True)
+    except BadRequest as error:
+        return _problem(error.status, str(error))
+    except Late:
+        return _problem(504, "The answer took longer than SCORING_TIMEOUT_MS and was given up; ask for fewer tokens.")
+    except Exception:
+        log.exception("a request failed")
+        return _problem(500, "The model failed on this request; the deployment's log says why. Send it again.")
+
+
+def respond(to: Service, body: str) -> Any:
+    """The JSON reply to a request body. Raises BadRequest, concurrent.futures.TimeoutError."""
+    deadline = time.monotonic() + to.timeout
+    call = parse(body, to.limits)
+    room = to.context - call.sampling.max_tokens
+    limit = min(room, to.max_input or room)
+    try:
+        prompts = [to.prompts.encode(messages) for messages in call.conversations]
+    except PromptError as error:
+        raise BadRequest(str(error)) from None
+    if (longest := max(map(len, prompts))) > limit:
+        asked = f"an answer of {call.sampling.max_tokens}"
+        raise BadRequest(f"The prompt has {longest} tokens; with {asked} at most {limit} fit this deployment.", 413)
+    requests = [to.batcher.submit(prompt, call.sampling) for prompt in prompts]
+    try:
+        for request in requests:
+            request.done.result(max(0.0, deadline - time.monotonic()))
+    finally:
+        for request in requests:  # after a failure or a time-out nobody wants the rest
+            request.abandoned = True
+    answers = [Answer(to.prompts.decode(r.answer), r.finish_reason, len(r.prompt), len(r.answer)) for r in requests]
+    return call.reply(answers, to.name)
+
+
+def _problem(status: int, sentence: str) -> AMLResponse:
+    return AMLResponse({"error": {"code": status, "message": sentence}}, status, json_str=True)
