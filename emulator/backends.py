@@ -27,7 +27,7 @@ CRASHED = (
     "User container has crashed or terminated. Please see troubleshooting guide, available here: "
     "https://aka.ms/oe-tsg#error-resourcenotready"
 )
-SPEC = ("model", "codeConfiguration", "environmentId", "environmentVariables", "instanceType")
+SPEC = ("model", "environmentId", "environmentVariables", "instanceType")
 POLL_SECONDS = 0.1
 
 
@@ -46,8 +46,13 @@ class Backend:
         return self.process.poll() is None
 
 
-def spec_of(deployment: Resource) -> dict[str, Any]:
-    return {key: deployment["properties"].get(key) for key in SPEC}
+def spec_of(emulator: Emulator, deployment: Resource) -> dict[str, Any]:
+    """What a server is started from. The SDK uploads the code anew at every PUT, so its content counts, not its id."""
+    properties = deployment["properties"]
+    configuration = properties["codeConfiguration"]
+    code = emulator.store.get(configuration["codeId"]) or {"properties": {}}
+    content = (code["properties"].get("properties") or {}).get("hash_sha256") or configuration["codeId"]
+    return {**{key: properties.get(key) for key in SPEC}, "code": [content, configuration["scoringScript"]]}
 
 
 def folder_of(emulator: Emulator, deployment_id: str) -> Path:
@@ -77,7 +82,7 @@ def start(runtime: Runtime, deployment: Resource) -> Backend:
         cwd=(folder / "code" / script).parent,
         log=folder / "console.log",
     )
-    backend = Backend(process, port, folder, spec_of(deployment))
+    backend = Backend(process, port, folder, spec_of(emulator, deployment))
     try:
         _wait_until_ready(backend, deployment["properties"]["readinessProbe"])
     except ArmError:

@@ -21,7 +21,7 @@ def deploy(runtime: Runtime, target: str) -> None:
     deployment = store.need(target, "Deployment")
     try:
         old = runtime.backends.get(key)
-        if old is None or not old.alive or old.spec != spec_of(deployment):
+        if old is None or not old.alive or old.spec != spec_of(runtime.emulator, deployment):
             new = start(runtime, deployment)
             _take_over(runtime, target, new)
             if old is not None:

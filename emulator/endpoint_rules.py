@@ -12,7 +12,7 @@ from emulator.errors import ArmError
 
 ENDPOINT_NAME = re.compile(r"[a-z][a-z0-9-]{1,30}[a-z0-9]", re.IGNORECASE)
 DEPLOYMENT_NAME = re.compile(r"[a-z][a-z0-9-]{1,30}[a-z0-9]", re.IGNORECASE)
-AUTH_MODES = {"key": "Key", "amltoken": "AMLToken", "aml_token": "AMLToken", "aadtoken": "AADToken"}
+AUTH_MODES = {"key": "Key", "amltoken": "AMLToken", "aadtoken": "AADToken"}
 MAX_MIRROR = 50
 MAX_REQUEST_SECONDS = 180.0
 PROBE = {"failureThreshold": 30, "successThreshold": 1, "timeout": "PT2S", "period": "PT10S", "initialDelay": "PT10S"}
@@ -57,7 +57,7 @@ def check_traffic(traffic: Mapping[str, int], mirror: Mapping[str, int]) -> None
 
 def auth_mode(given: Any) -> str:
     """The mode as the service spells it (Key, AMLToken, AADToken)."""
-    found = AUTH_MODES.get(str(given or "Key").lower())
+    found = AUTH_MODES.get(str(given or "Key").lower().replace("_", ""))
     if found is None:
         raise ArmError(400, "BadArgument", f"Auth mode '{given}' is unknown; use key, aml_token or aad_token.")
     return found

@@ -157,7 +157,9 @@ def regenerate_keys(call: Call) -> Response:
     kind = str(body.get("keyType", "")).lower()
     if kind not in ("primary", "secondary"):
         raise ArmError(400, "BadArgument", f"keyType '{body.get('keyType')}' must be Primary or Secondary.")
-    value = body.get("keyValue") or secrets.token_urlsafe(48)
+    value = body.get("keyValue")
+    if not value or value == endpoint["_keys"][f"{kind}Key"]:  # the SDK sends the present key and means a new one
+        value = secrets.token_urlsafe(48)
 
     def work() -> None:
         call.emulator.store.update(endpoint["id"], lambda found: found["_keys"].update({f"{kind}Key": value}))

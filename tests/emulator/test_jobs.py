@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from emulator.context import Emulator, Settings
 from emulator.errors import ArmError
 from emulator.job_command import missing_references, resolve
+from emulator.job_runner import fail_interrupted
 from emulator.runtime import runtime_of
 from emulator.store import Store
 
@@ -67,7 +68,7 @@ def test_jobs_of_a_stopped_emulator_are_failed_and_say_why(tmp_path: Path) -> No
     for name, status in (("running", "Running"), ("preparing", "Preparing"), ("done", "Completed")):
         store.put(job + name, {"id": job + name, "name": name, "properties": {"status": status}})
     parts: dict[str, Any] = dict.fromkeys(("storage", "operations", "processes", "tokens"))
-    runtime_of(Emulator(settings=Settings(tmp_path), store=store, **parts))
+    fail_interrupted(runtime_of(Emulator(settings=Settings(tmp_path), store=store, **parts)))
     found = {name: store.need(job + name) for name in ("running", "preparing", "done")}
     assert [each["properties"]["status"] for each in found.values()] == ["Failed", "Failed", "Completed"]
     assert "was stopped while this job was running" in found["running"]["_error"]["message"]
@@ -353,7 +354,7 @@ if sys.argv[1] == "before":
     while ml.jobs.get("cut-short").status != "Running":
         time.sleep(0.1)
 else:
-    print("STATUS", ml.jobs.get("cut-short").status)
+    print("FAILED", ml.jobs.get("cut-short").status == "Failed")
     ml.jobs.stream("cut-short")
 """
 
@@ -384,5 +385,5 @@ def test_a_crash_of_the_emulator_leaves_no_running_job(tmp_path: Path) -> None:
         after = run("after")
     finally:
         stop_serve(serve, home)
-    assert "STATUS Failed" in after.stdout
+    assert "FAILED True" in after.stdout
     assert "was stopped while this job was running" in after.stderr
