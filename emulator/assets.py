@@ -103,7 +103,7 @@ def _set(properties: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in properties.items() if value is not None}
 
 
-def update_container(call: Call, version: str) -> None:
+def update_container(call: Call, version: Resource) -> None:
     """Keep the asset's container (the name without a version) in step: latest and next version."""
     store, path, kind = call.emulator.store, asset_id(call), kind_of(call)
     numbers = [int(each["name"]) for each in store.children(f"{path}/versions") if each["name"].isdigit()]
@@ -116,8 +116,10 @@ def update_container(call: Call, version: str) -> None:
         "properties": {"isArchived": False, "tags": {}, "properties": {}, "description": None},
     }
     container = old or fresh
-    newest = {"latestVersion": version, "nextVersion": str(max(numbers, default=0) + 1)}
+    newest = {"latestVersion": version["name"], "nextVersion": str(max(numbers, default=0) + 1)}
     container["properties"] |= newest if kind != "codes" else {}
+    if kind == "data":
+        container["properties"].setdefault("dataType", version["properties"]["dataType"])
     store.put(path, container)
 
 
@@ -164,7 +166,7 @@ def put(call: Call) -> Response:
     }
     stored = store.put(path, resource)
     if not old:
-        update_container(call, version)
+        update_container(call, stored)
     return answer(stored, 200 if old else 201)
 
 

@@ -86,7 +86,7 @@ def start_serve(options: Options, *, detached: bool) -> subprocess.Popen[bytes]:
 
 
 def stop_serve(process: subprocess.Popen[bytes], home: Path) -> None:
-    """Close the pipe, which stops it; kill and sweep if that takes longer than STOP_SECONDS."""
+    """Close the pipe, which stops it; kill it after STOP_SECONDS, and sweep what it left if it did not end well."""
     for pipe in (process.stdin, process.stdout):
         if pipe:
             with contextlib.suppress(OSError):
@@ -98,7 +98,17 @@ def stop_serve(process: subprocess.Popen[bytes], home: Path) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    if process.returncode != 0:  # it may not have come to its own sweeping
         recover(home)
+
+
+def ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Whether the process ends by itself within `seconds`."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def exit_code(returncode: int) -> int:
@@ -137,15 +147,21 @@ class Command:
 
     def wait(self, serve: subprocess.Popen[bytes]) -> int:
         """Exit code of the command; when the emulator ends before it, the command is ended too (4)."""
+        told = "The local Azure ML stopped while the command ran; see its logs."
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self.on_signal)
         while True:
             try:
-                return exit_code(self.process.wait(0.2))
+                code = self.process.wait(0.2)
             except subprocess.TimeoutExpired:
                 pass
+            else:
+                if code == -signal.SIGKILL and not self.interrupted and ends(serve, 3):  # swept away by it
+                    print(told, file=sys.stderr)
+                    return 4
+                return exit_code(code)
             if serve.poll() is not None:
-                print("The local Azure ML stopped while the command ran; see its logs.", file=sys.stderr)
+                print(told, file=sys.stderr)
                 self.process.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self.process.wait(5)
