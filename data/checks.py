@@ -1,7 +1,7 @@
 """What must be true of chats before anything is paid for. Each check has a code, a severity, a count and examples.
 
-The checks are a table: a code, how bad it is, a sentence, and a function that yields the rows at fault. Adding one means
-adding a line. A check that found nothing is reported with count 0: proof that it ran.
+The checks are a table: a code, how bad it is, a sentence, and a function that yields the rows at fault. Adding one
+means adding a line. A check that found nothing is reported with count 0: proof that it ran.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def write_text(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(beside, path)
+        beside.replace(path)
     except OSError as error:
         raise DataError(f"{path} could not be written ({error.strerror}); check the folder and free space.") from error
     finally:

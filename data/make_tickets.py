@@ -21,7 +21,7 @@ import yaml
 
 from data.errors import DataError
 from data.load import write_jsonl
-from data.tokens import approximate_tokens
+from data.tokens import approximate_chat_tokens
 
 HERE = Path(__file__).resolve().parent
 SYSTEM = (
@@ -30,9 +30,7 @@ SYSTEM = (
 )
 PRIORITIES = ("low", "normal", "high")
 TONES = ("polite", "neutral", "angry")
-LONG_PROMPT_TOKENS = (
-    300  # a long live thread is at least this long, by the approximation; every held-out prompt is < 200
-)
+LONG_PROMPT_TOKENS = 330  # a long live thread has at least as many, by the approximation
 
 Wording = dict[str, Any]
 Message = dict[str, str]
@@ -72,11 +70,12 @@ class Recipe:
     paraphrases: int
     multi_turn: float
     long_share: float = 0.0
+    max_tokens: int = 1024  # of a prompt, by the approximation; longer drafts are drawn again
 
 
 FILES = {
     "tickets.jsonl": Recipe("pool", "t", seeds=400, paraphrases=3, multi_turn=0.2),
-    "heldout.jsonl": Recipe("heldout", "h", seeds=100, paraphrases=2, multi_turn=0.2),
+    "heldout.jsonl": Recipe("heldout", "h", seeds=100, paraphrases=2, multi_turn=0.2, max_tokens=195),
     "live.jsonl": Recipe("live", "l", seeds=240, paraphrases=1, multi_turn=0.2, long_share=0.3),
 }
 DEV = Recipe("dev", "d", seeds=100, paraphrases=1, multi_turn=0.2)
@@ -146,6 +145,13 @@ def _thread(rng: random.Random, words: Wording, seed: Seed) -> tuple[list[Messag
     return messages, facts
 
 
+def _shorter(story: Seed, cut_plan: bool) -> Seed:
+    """The same story with less chatter, or, when there is none left, with one follow-up less."""
+    if story.chatter or not cut_plan:
+        return replace(story, chatter=max(0, story.chatter - 1))
+    return replace(story, plan=story.plan[:-1])
+
+
 def _length(messages: list[Message]) -> str:
     """Slice by the number of words that the customer wrote: short, medium, long."""
     count = sum(len(m["content"].split()) for m in messages if m["role"] == "user")
@@ -168,8 +174,13 @@ def make_rows(recipe: Recipe, seed: int, used_orders: set[str]) -> list[dict[str
             prompt = "\n".join(m["content"] for m in messages[:-1])
             if prompt in seen:
                 continue
-            if long and approximate_tokens(prompt) < LONG_PROMPT_TOKENS:
+            tokens = approximate_chat_tokens(messages[:-1])
+            if long and tokens < LONG_PROMPT_TOKENS:
                 story = replace(story, chatter=story.chatter + 1)
+                continue
+            if tokens > recipe.max_tokens:
+                first = len(rows) == wanted - recipe.paraphrases  # later ones keep the plan, as they share its facts
+                story = _shorter(story, cut_plan=first)
                 continue
             seen.add(prompt)
             slices = {

@@ -85,10 +85,10 @@ def _swap(new: Path, place: Path) -> None:
     old = place.with_name(f".{place.name}.{os.getpid()}.old")
     try:
         if place.exists():
-            os.replace(place, old)
-        os.replace(new, place)
+            place.replace(old)
+        new.replace(place)
     except OSError as error:
         if old.exists() and not place.exists():
-            os.replace(old, place)
+            old.replace(place)
         raise DataError(f"{place} could not be written ({error.strerror}); check the folder and free space.") from error
     shutil.rmtree(old, ignore_errors=True)

@@ -18,7 +18,8 @@ _PIECES = re.compile(r"[^\W\d_]+|\d|[^\w\s]|_")
 def approximate_tokens(text: str) -> int:
     """Tokens of `text`, roughly: a word counts one per started eight letters, a digit and a sign one each.
 
-    Within about 15 % of SmolLM2's tokenizer on English tickets; use it to compare lengths, never to bill.
+    A chat comes out 3 to 21 % longer than with SmolLM2's tokenizer on our tickets, never shorter: good for limits and
+    for comparing lengths, not for bills.
     """
     return sum(1 + (len(piece) - 1) // 8 for piece in _PIECES.findall(text))
 

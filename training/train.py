@@ -17,24 +17,27 @@ import tempfile
 import types
 import warnings
 from pathlib import Path
-from typing import Any
 
-if (
-    not __package__
-):  # run as a script from a code snapshot, whatever its folder is called there: this folder is `training`
+if not __package__:  # run as a script from a code snapshot: whatever its folder is called, this folder is `training`
     snapshot = types.ModuleType("training")
     snapshot.__path__ = [str(Path(__file__).resolve().parent)]
     sys.modules["training"] = snapshot
 
 from training.chat_data import load_examples
 from training.digest import folder_digest
-from training.errors import TrainingError
+from training.errors import TrainingError, TrainingFailed
 from training.metrics import Progress, Tracker, TrainingMetrics, flatten, peak_memory_mb
 from training.recipe import Recipe, load_recipe
 
-
-class TrainingFailed(Exception):
-    """The input was fine, but the run came to no result that could be trusted."""
+# No telemetry, no progress bars in a log file, no warning about forked tokenizers.
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
 
 
 def train(recipe: Recipe, base: str, data: Path, output: Path) -> TrainingMetrics:
@@ -45,6 +48,7 @@ def train(recipe: Recipe, base: str, data: Path, output: Path) -> TrainingMetric
     """
     if output.exists() and any(output.iterdir()):
         raise TrainingError(f"{output} is not empty; give --output a folder that is new or empty.")
+    local = Path(base).is_dir()
     print("loading libraries and model", flush=True)
     import torch
     from datasets import Dataset
@@ -104,9 +108,7 @@ def train(recipe: Recipe, base: str, data: Path, output: Path) -> TrainingMetric
             trained_tokens=tokens,
             peak_memory_mb=peak_memory_mb(),
             model_digest=folder_digest(output),
-            base_model_digest=folder_digest(Path(base))
-            if Path(base).is_dir()
-            else f"{base}@{recipe.base_model.revision}",
+            base_model_digest=folder_digest(Path(base)) if local else f"{base}@{recipe.base_model.revision}",
             steps=int(trainer.state.global_step),
         )
         metrics.write()
@@ -127,12 +129,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="check the recipe and stop")
     args = parser.parse_args(argv)
     warnings.filterwarnings("ignore", category=FutureWarning)  # of the pinned libraries; nothing a user could act on
-    for name, value in {
-        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-    }.items():
+    for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
         recipe = load_recipe(args.recipe)

@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer with two changes: it reports as it goes, and on a CPU the loss costs only the tokens that have one."""
+"""TRL's SFTTrainer with three changes: it reports as it goes, batches by length, and on a CPU projects only labels."""
 
 from __future__ import annotations
 
