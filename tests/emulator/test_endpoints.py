@@ -189,7 +189,7 @@ def test_traffic_that_the_service_refuses(ml: Any, deploy: Deploy) -> None:
     assert set_traffic(ml, "rules", {"blue": 100, "green": 0}, {"green": 50}).traffic == {"blue": 100}
     refused: list[tuple[dict[str, int], dict[str, int], str]] = [
         ({"blue": 90}, {}, "sum to 90"),
-        ({"blue": 100, "grey": 0}, {}, "grey"),
+        ({"blue": 90, "grey": 10}, {}, "grey"),
         ({"blue": 100}, {"green": 51}, "at most 50"),
         ({"blue": 50, "green": 50}, {"green": 10}, "live and mirror"),
     ]
