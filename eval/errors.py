@@ -7,11 +7,15 @@ if TYPE_CHECKING:
 
 
 class EvalError(Exception):
-    """A user's mistake or unusable evidence (exit code 3)."""
+    """A user's mistake or unusable evidence."""
+
+    exit_code = 3
 
 
 class InfraError(EvalError):
-    """The endpoint or the network failed too often for the answers to mean anything (exit code 4)."""
+    """The endpoint or the network failed too often for the answers to mean anything."""
+
+    exit_code = 4
 
 
 def first_problem(error: "ValidationError") -> str:

@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
         return gate(parser().parse_args(argv))
     except EvalError as error:
         print(error, file=sys.stderr)
-        return INVALID
+        return error.exit_code
 
 
 if __name__ == "__main__":

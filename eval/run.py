@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import statistics
 import sys
 import time
@@ -155,6 +156,7 @@ def _summary(rows: list[ScoreRow], **given: Any) -> RunSummary:
 
 def main(argv: list[str] | None = None) -> int:
     from eval.gate import Parser
+    from eval.promptflow_home import discard
 
     made = Parser(
         prog="python -m eval.run",
@@ -174,7 +176,12 @@ def main(argv: list[str] | None = None) -> int:
         done = run(options.pop("prompts"), options.pop("scoring_uri"), options.pop("out"), **options)
     except EvalError as error:
         print(error, file=sys.stderr)
-        return 4 if isinstance(error, InfraError) else 3
+        return error.exit_code
+    except KeyboardInterrupt:
+        # promptflow's threads wait for the answers under way, minutes perhaps, and Python would wait for them.
+        print("Interrupted: nothing was written.", file=sys.stderr, flush=True)
+        discard()
+        os._exit(130)
     scores = ", ".join(f"{name} {value:.3f}" for name, value in done.metrics.items())
     print(f"{done.rows} answers in {done.seconds:.1f} s: {scores} ({done.scores})")
     return 0

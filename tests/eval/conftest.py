@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
+from eval import promptflow_home
 from eval.policy import MetricPolicy, Policy
 from eval.scores import ScoreRow
+
+promptflow_home.prepare()  # before any test module imports promptflow
 
 Make = Callable[..., list[ScoreRow]]
 

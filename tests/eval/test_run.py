@@ -217,6 +217,15 @@ def test_the_environment_is_as_it_was(tmp_path, stub, monkeypatch):
     assert not {"ENDPOINT_DEPLOYMENT", "PF_WORKER_COUNT"} & os.environ.keys()
 
 
+def test_a_promptflow_that_is_already_at_home_elsewhere_is_refused(tmp_path, monkeypatch):
+    """With its own home it would send telemetry and start a service, as it did to the authors of this test."""
+    monkeypatch.setenv("PF_HOME_DIRECTORY", str(tmp_path))
+    import promptflow.core  # noqa: F401
+
+    with pytest.raises(EvalError, match="set PF_HOME_DIRECTORY before the first import"):
+        run(prompts_file(tmp_path / "p.jsonl", 1), "http://127.0.0.1:1/score", tmp_path / "s.jsonl")
+
+
 SIGNED_IN = """
 import azure.identity
 azure.identity.DefaultAzureCredential = lambda **_: None
@@ -242,14 +251,31 @@ def command(tmp_path, stub):
     )
 
 
+def service_runs() -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", 23333)) == 0
+
+
 def test_the_command_is_quiet_private_and_starts_no_service(command, tmp_path):
+    before = service_runs()
     done = subprocess.run(command.argv, capture_output=True, timeout=120, check=True, **command.options)
     assert done.stdout.startswith("30 answers in ") and "exact_match 0.967" in done.stdout
     assert done.stderr.splitlines() == ["Asking the endpoint 30/30"]
     assert not (command.home / ".promptflow").exists()
     assert not list(tmp_path.glob("promptflow-*")), "the private home was left behind"
-    with socket.socket() as probe:
-        assert probe.connect_ex(("127.0.0.1", 23333)) != 0
+    assert service_runs() == before
+
+
+def test_ctrl_c_ends_it_at_once_and_leaves_nothing(command, stub, tmp_path):
+    stub.delay = 60
+    process = subprocess.Popen(command.argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **command.options)
+    deadline = time.monotonic() + 60
+    while not stub.bodies and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130 and "Interrupted: nothing was written." in said
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob("promptflow-*"))
 
 
 def test_a_killed_run_leaves_no_table(command, stub, tmp_path):

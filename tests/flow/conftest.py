@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from eval import promptflow_home
+
+promptflow_home.prepare()  # before the node imports promptflow, which would settle on the user's home
+
 
 @dataclass
 class Endpoint:
