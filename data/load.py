@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,11 @@ def write_text(path: Path, text: str) -> None:
         beside.replace(path)
     except OSError as error:
         raise DataError(f"{path} could not be written ({error.strerror}); check the folder and free space.") from error
+    except UnicodeEncodeError as error:
+        raise DataError(f"{path} cannot hold half a character pair ({error.reason}); mend the rows' text.") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
 
 
 def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
