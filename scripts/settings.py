@@ -46,7 +46,7 @@ class Serving(Part):
 class Settings(BaseSettings):
     """Everything a command needs to know of its environment.
 
-    The subscription comes from AZURE_SUBSCRIPTION_ID, as `azure/login` and the emulator both set it.
+    The subscription comes from AZURE_SUBSCRIPTION_ID, as the sign-in step of a workflow sets it.
     """
 
     model_config = SettingsConfigDict(

@@ -54,7 +54,7 @@ def overhead(out: Path) -> dict[str, tuple[float, float]]:
             "blue-few-shot": "evaluate blue, few-shot",
             "green": "evaluate green",
         }
-        work[stage[table]] = json.loads((out / "scores" / f"{table}.run.json").read_text())["request_seconds"]
+        work[stage[table]] = json.loads((out / "scores" / f"{table}.run.json").read_text())["answer_seconds"]
     lines = [json.loads(line) for line in (out / "seconds.jsonl").read_text().splitlines()]
     return {
         line["stage"]: (line["seconds"], max(0.0, line["seconds"] - work.get(line["stage"], 0.0))) for line in lines
