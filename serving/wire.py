@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from batcher import Sampling
+from decoding import Sampling
 
 Messages = list[dict[str, str]]
 ROLES = ("system", "user", "assistant")
