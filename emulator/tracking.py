@@ -22,7 +22,7 @@ from emulator.routing import ML, WORKSPACE, Call, route
 from emulator.runtime import Runtime, on_start, runtime_of
 
 RUN_KEYS = frozenset({"run_id", "run_uuid", "run_ids", "parent_run_id", "source_run_id"})
-RUN_TAGS = frozenset({"mlflow.parentRunId", "mlflow.rootRunId"})
+RUN_TAGS = ("mlflow.parentRunId", "mlflow.rootRunId")
 MLFLOW_STATUS = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED"}
 SECONDS = 60.0
 log = logging.getLogger(__name__)
@@ -34,19 +34,18 @@ def translate(value: Any, names: Mapping[str, str]) -> Any:
         return [translate(item, names) for item in value]
     if not isinstance(value, dict):
         return value
-    result: dict[str, Any] = {}
-    for key, item in value.items():
-        if key in RUN_KEYS and isinstance(item, str):
-            result[key] = names.get(item, item)
-        elif key in RUN_KEYS and isinstance(item, list):
-            result[key] = [names.get(name, name) for name in item]
-        elif key == "value" and value.get("key") in RUN_TAGS and isinstance(item, str):
-            result[key] = names.get(item, item)
-        elif key == "filter" and isinstance(item, str):
-            result[key] = re.sub(r"(['\"])([^'\"]*)\1", lambda m: m[1] + names.get(m[2], m[2]) + m[1], item)
-        else:
-            result[key] = translate(item, names)
-    return result
+    return {key: _translate_entry(key, item, value, names) for key, item in value.items()}
+
+
+def _translate_entry(key: str, item: Any, entry: Mapping[str, Any], names: Mapping[str, str]) -> Any:
+    if key in RUN_KEYS or (key == "value" and entry.get("key") in RUN_TAGS):
+        if isinstance(item, str):
+            return names.get(item, item)
+        if isinstance(item, list) and all(isinstance(name, str) for name in item):
+            return [names.get(name, name) for name in item]
+    if key == "filter" and isinstance(item, str):
+        return re.sub(r"(['\"])([^'\"]*)\1", lambda found: found[1] + names.get(found[2], found[2]) + found[1], item)
+    return translate(item, names)
 
 
 def rewrite_artifacts(value: Any, base: str) -> None:
@@ -61,7 +60,12 @@ def rewrite_artifacts(value: Any, base: str) -> None:
             rewrite_artifacts(item, base)
 
 
-@route("POST", ML, r"/mlflow/v[12]\.0" + WORKSPACE + r"/*api/2\.0/mlflow/runs/log-batch-async", audience="arm|ml")
+@route(
+    "POST",
+    ML,
+    r"/mlflow/v[12]\.0" + WORKSPACE + r"/*api/2\.0/(?:preview/)?mlflow/runs/log-batch-async",
+    audience="arm|ml",
+)
 async def log_batch_async(call: Call) -> Response:
     """Azure's own addition to the API, done at once: no tracking id in the answer means nothing is left to wait for."""
     answer = await _forward(call, "api/2.0/mlflow/runs/log-batch")
