@@ -58,7 +58,7 @@ def lock(home: Path) -> IO[bytes]:
     except BlockingIOError as error:
         file.close()
         raise EmulatorError(
-            f"A local Azure ML already runs in {home}; stop it with `python -m emulator down` or set EMULATOR_HOME."
+            f"A local Azure ML already runs in {home}; stop it first, or set EMULATOR_HOME to another folder."
         ) from error
     return file
 
@@ -93,7 +93,7 @@ def wipe(home: Path) -> bool:
     if not (home / MARKER).exists():
         return False
     if is_running(home):
-        raise EmulatorError(f"A local Azure ML runs in {home}; stop it first with `python -m emulator down`.")
+        raise EmulatorError(f"A local Azure ML runs in {home}; stop it first, or set EMULATOR_HOME to another folder.")
     recover(home)
     try:
         shutil.rmtree(home)

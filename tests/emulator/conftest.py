@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from emulator.command import command_env
 from emulator.context import Settings
-from emulator.launcher import Options, command_env, start_serve, stop_serve
+from emulator.launcher import Options, start_serve, stop_serve
 from emulator.processes import MARK
 
 GROUP, WORKSPACE, REGION = "rg-mlops", "ws-mlops", "eastus2"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+
+from emulator.context import Settings
+from emulator.processes import marked
 
 pytestmark = pytest.mark.slow
 
@@ -183,6 +188,14 @@ def test_the_default_datastores(ml_client: Any) -> None:
         ml_client.datastores.get("none")
 
 
-def test_nothing_of_an_sdk_session_tried_to_leave(ml_client: Any, emulator_home: Path) -> None:
-    ml_client.workspaces.get("ws-mlops")
+def test_nothing_of_an_sdk_session_left_or_tried_to(
+    ml_client: Any, folder: Path, emulator_home: Path, emulator_settings: Settings
+) -> None:
+    from azure.ai.ml.entities import Model
+
+    ml_client.models.create_or_update(Model(name="stays", path=str(folder), type="custom_model"))
     assert (emulator_home / "refused.jsonl").read_text() == ""
+    pids = [os.getpid(), int((emulator_home / "pid").read_text()), *marked(emulator_settings.session)]
+    connections = [each for pid in pids for each in psutil.Process(pid).net_connections() if each.raddr]
+    assert connections
+    assert {each.raddr.ip.removeprefix("::ffff:") for each in connections} <= {"127.0.0.1", "::1"}
