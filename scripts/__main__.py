@@ -299,7 +299,10 @@ def main() -> int:
     try:
         return int(command(standalone_mode=False) or 0)
     except KeyboardInterrupt:
-        return _say("Interrupted.", 130)
+        _say("Interrupted.", 130)
+        sys.stderr.flush()
+        # promptflow's threads wait minutes for answers under way, and Python would wait for them.
+        os._exit(130)
     except ScriptError as error:
         return _say(str(error), error.exit_code)
     except Exception as error:

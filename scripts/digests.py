@@ -19,22 +19,18 @@ def of_file(path: Path) -> str:
 
 
 def of_folder(folder: Path) -> str:
-    """Hex SHA-256 over the sorted (relative path, file digest) pairs as compact JSON, caches left out.
+    """Hex SHA-256 over the sorted `relative path:SHA-256` of every file, caches left out.
 
     The training job gives its model the same digest (training/digest.py). Raises InvalidInput when there is no file.
     """
-    files = [
+    files = sorted(
         path for path in folder.rglob("*") if path.is_file() and not NOT_CODE & set(path.relative_to(folder).parts)
-    ]
+    )
     if not files:
         raise InvalidInput(f"{folder}: there are no files in this folder.")
-    return _of_json(sorted((path.relative_to(folder).as_posix(), of_file(path)) for path in files))
+    return of_values(*(f"{path.relative_to(folder).as_posix()}:{of_file(path)}" for path in files))
 
 
 def of_values(*values: str) -> str:
     """Hex SHA-256 of a list of strings, unambiguous whatever they contain."""
-    return _of_json(values)
-
-
-def _of_json(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()

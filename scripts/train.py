@@ -1,6 +1,5 @@
 """`train`: submit the fine-tune once and wait. A job is named by what goes into it, so a second run attaches."""
 
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -79,7 +78,7 @@ def check_recipe(path: Path) -> None:
 
 def named_base_model(path: Path) -> str:
     """The base model that a recipe names; its pinned revision is in the recipe, and so in the recipe's digest."""
-    return str(yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["source"])
+    return str(yaml.safe_load(path.read_text(encoding="utf-8"))["base_model"]["source"])
 
 
 def train(settings: Settings, work: Plan, *, retry_failed: bool = False) -> records.Training:
@@ -155,8 +154,6 @@ def command_job(settings: Settings, work: Plan, name: str) -> "Job":
     if work.base_model.startswith("azureml:"):
         inputs["base_model"] = Input(type="custom_model", path=work.base_model)
         line += " --base-model ${{inputs.base_model}}"
-    else:
-        line += f" --base-model {shlex.quote(work.base_model)}"
     image = settings.training_environment
     return command(
         name=name,

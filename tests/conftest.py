@@ -1,0 +1,5 @@
+"""Before anything else: promptflow is given a private home, or its first import would set up telemetry and a service."""
+
+from eval.promptflow_home import prepare
+
+prepare()
