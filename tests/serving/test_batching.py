@@ -74,8 +74,12 @@ def test_a_kept_prefix_changes_no_answer(kind: str) -> None:
 
 def test_prompts_longer_than_the_first_capacity() -> None:
     model = make_model("llama")
-    asked = [*prompts(3, 20), *prompts(2, 1, shared=4 * BLOCK + 40), *prompts(3, 200, seed=5)]
-    got = answers(Batcher(lambda: Engine(model, 4, 0), max_batch=4), asked, [5, 30, 17, 20, 3, 9, 2, 25])
+    asked = [
+        *prompts(4, 20),
+        *prompts(2, 1, shared=4 * BLOCK + 40),
+        *prompts(2, 200, seed=5),
+    ]  # the cache grows while in use
+    got = answers(Batcher(lambda: Engine(model, 4, 0), max_batch=4), asked, [5, 60, 17, 60, 3, 9, 2, 25])
     assert [r.answer for r in got] == [alone(model, p, r.sampling.max_tokens) for p, r in zip(asked, got, strict=True)]
 
 
