@@ -86,7 +86,7 @@ def stop_serve(process: subprocess.Popen[bytes], home: Path) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    if process.returncode != 0:  # it may not have come to its own sweeping
+    if process.returncode != 0 and not is_running(home):  # it may not have come to its own sweeping
         recover(home)
 
 
@@ -155,10 +155,9 @@ def env(home: Path) -> int:
     settings = saved_settings(home)
     if settings is None or not is_running(home):
         raise EmulatorError(f"No local Azure ML runs in {home}; start one with `python -m emulator up`.")
-    print("unset " + " ".join(UNSET))
-    for name, value in command_environment(settings).items():
-        print(f"export {name}={shlex.quote(value)}")
-    print(f"export EMULATOR_HOME={shlex.quote(str(home))}")
+    variables = {**command_environment(settings), "EMULATOR_HOME": str(home)}
+    exports = (f"export {name}={shlex.quote(value)}" for name, value in variables.items())
+    print("\n".join(["unset " + " ".join(UNSET), *exports]))
     return 0
 
 

@@ -197,6 +197,8 @@ def test_up_env_status_down_and_two_side_by_side(cli: Any, tmp_path: Path) -> No
         assert other.run("up").returncode == 0
         assert cli.run("status").returncode == other.run("status").returncode == 0
         assert cli.run("up").returncode == 3  # already runs
+        time.sleep(1)  # a part that the second `up` had harmed would be noticed within half a second
+        assert len(marked(session_of(cli.home))) == 3
         assert cli.run("clean").returncode == 3
         lines = cli.run("env").stdout.splitlines()
         exported = dict(line.removeprefix("export ").split("=", 1) for line in lines if line.startswith("export "))
