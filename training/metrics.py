@@ -79,6 +79,8 @@ class Tracker:
             self._try(self._mlflow.end_run, status)
 
     def _try(self, call: Any, *arguments: Any, **named: Any) -> None:
+        if self._mlflow is None:  # it failed before
+            return
         try:
             call(*arguments, **named)
         except Exception as error:

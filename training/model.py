@@ -96,6 +96,22 @@ def merged(model: Any) -> Any:
     return model.to(torch.bfloat16).eval()
 
 
+def stop_ids(model: Any, tokenizer: Any, recipe: Recipe, end_of_turn: int) -> set[int]:
+    """Every id that must end a generation: the template's end of turn, the tokenizer's, the base model's, the recipe's.
+
+    Phi-3 ends a turn with 32007 while its tokenizer only names 32000: a model saved with the latter alone rambles on.
+    Raises TrainingError for an id that the tokenizer does not have.
+    """
+    own = model.generation_config.eos_token_id
+    base = own if isinstance(own, list) else [own]
+    stops = {end_of_turn, tokenizer.eos_token_id, *base, *recipe.base_model.keep_eos_token_ids} - {None}
+    if beyond := sorted(token for token in stops if token >= len(tokenizer)):
+        raise TrainingError(
+            f"The tokenizer has no token {beyond[0]}; base_model.keep_eos_token_ids is made for another model."
+        )
+    return stops
+
+
 def save(model: Any, tokenizer: Any, stops: set[int], output: Path) -> None:
     """Writes weights, tokenizer with template, and a generation config whose end-of-sequence ids are `stops`.
 

@@ -133,4 +133,9 @@ def load_recipe(path: Path) -> Recipe:
         raise TrainingError(
             f"Recipe {path} must set exactly one of run.epochs and run.max_steps; set the other to null."
         )
+    if recipe.data.packing and recipe.base_model.attention != "flash_attention_2":
+        raise TrainingError(
+            f"Recipe {path} packs chats with attention '{recipe.base_model.attention}', which lets them see each "
+            "other; set data.packing to false or base_model.attention to flash_attention_2."
+        )
     return recipe

@@ -54,7 +54,7 @@ def train(recipe: Recipe, base: str, data: Path, output: Path) -> TrainingMetric
     from datasets import Dataset
     from transformers import set_seed
 
-    from training.model import add_lora, load_model, load_tokenizer, merged, save
+    from training.model import add_lora, load_model, load_tokenizer, merged, save, stop_ids
     from training.trainer import ChatTrainer, arguments, keep_freed_memory
 
     keep_freed_memory()
@@ -71,6 +71,7 @@ def train(recipe: Recipe, base: str, data: Path, output: Path) -> TrainingMetric
         print(f"{split}: {len(rows)} chats, {tokens} tokens", flush=True)
 
     model = load_model(recipe, base)
+    stops = stop_ids(model, tokenizer, recipe, end_of_turn)
     if recipe.lora:
         model = add_lora(model, recipe.lora)
     tracker = Tracker(flatten(recipe.model_dump()))
@@ -96,7 +97,7 @@ def train(recipe: Recipe, base: str, data: Path, output: Path) -> TrainingMetric
         plain = merged(trainer.model)
         if not all(bool(torch.isfinite(weight).all()) for weight in plain.parameters()):
             raise TrainingFailed("The trained weights are not all finite; lower optimizer.learning_rate.")
-        save(plain, tokenizer, {end_of_turn, tokenizer.eos_token_id, *recipe.base_model.keep_eos_token_ids}, output)
+        save(plain, tokenizer, stops, output)
 
         seconds = float(result.metrics["train_runtime"])
         tokens = int(trainer.state.num_input_tokens_seen)

@@ -1,0 +1,39 @@
+"""Batches of like length in random order: every example once, little padding, no trend in length."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.sampling import GroupedSampler, grouped_order
+
+LENGTHS = st.lists(st.integers(1, 500), max_size=200)
+
+
+@given(lengths=LENGTHS, batch=st.integers(1, 9), seed=st.integers(0, 9))
+def test_every_example_comes_exactly_once_and_the_order_is_repeatable(
+    lengths: list[int], batch: int, seed: int
+) -> None:
+    order = grouped_order(lengths, batch, seed)
+    assert sorted(order) == list(range(len(lengths)))
+    assert grouped_order(lengths, batch, seed) == order
+
+
+def padded(order: list[int], lengths: list[int], batch: int) -> int:
+    batches = [[lengths[i] for i in order[at : at + batch]] for at in range(0, len(order), batch)]
+    return sum(max(b) * len(b) for b in batches)
+
+
+def test_padding_is_low_and_the_first_half_is_no_longer_than_the_second() -> None:
+    lengths = [40 + (n * 37) % 160 for n in range(1000)]
+    order = grouped_order(lengths, 8, 1)
+    assert padded(order, lengths, 8) < 1.08 * sum(lengths) < padded(list(range(1000)), lengths, 8)
+    halves = [sum(lengths[i] for i in part) for part in (order[:500], order[500:])]
+    assert 0.93 < halves[0] / halves[1] < 1.07
+
+
+def test_each_epoch_has_an_order_of_its_own_and_each_run_the_same() -> None:
+    lengths = [n % 50 for n in range(100)]
+    sampler, again = GroupedSampler(lengths, 4, 1), GroupedSampler(lengths, 4, 1)
+    first, second = list(sampler), list(sampler)
+    assert first != second
+    assert [list(again), list(again)] == [first, second]
+    assert len(sampler) == 100
