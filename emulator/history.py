@@ -9,15 +9,15 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from emulator.errors import ArmError
-from emulator.models_from_jobs import ARTIFACT_FOLDER, datastore_uri
+from emulator.models_from_jobs import ARTIFACT_FOLDER, ARTIFACT_STORE, datastore_uri
 from emulator.routing import ML, WORKSPACE, Call, route
 from emulator.runtime import runtime_of
+from emulator.storage import container_of
 from emulator.store import Resource
 
 HISTORY = r"/(?:history|artifact)/v[12]\.0" + WORKSPACE
 RUN = HISTORY + r"/(?:experiments|experimentids)/(?P<experiment>[^/]+)/runs/(?P<run>[^/]+)"
 LOG_FOLDERS = ("user_logs", "system_logs", "azureml-logs")
-CONTAINER = "azureml"
 # How run history spells the types of outputs (the resources say uri_folder, custom_model …).
 OUTPUT_TYPES = {
     "uri_file": "UriFile",
@@ -71,11 +71,11 @@ def discovery(call: Call) -> Response:
 @route("GET", ML, HISTORY + r"/runs/(?P<run>[^/]+)/details", audience="arm|ml")
 def details(call: Call) -> Response:
     job = _job(call, call.args["run"])
-    record, storage = run_record(job), call.emulator.storage
+    record, storage, container = run_record(job), call.emulator.storage, _container(call)
     base = ARTIFACT_FOLDER.format(job=job["name"])
-    logs = [blob for folder in LOG_FOLDERS for blob in storage.list(CONTAINER, f"{base}/{folder}")]
+    logs = [blob for folder in LOG_FOLDERS for blob in storage.list(container, f"{base}/{folder}")]
     shown = ("runId", "status", "startTimeUtc", "endTimeUtc", "error", "properties", "tags")
-    urls = {blob[len(base) + 1 :]: storage.sas_url(CONTAINER, blob) for blob in logs}
+    urls = {blob[len(base) + 1 :]: storage.sas_url(container, blob) for blob in logs}
     target = (job["properties"].get("computeId") or "serverless").rsplit("/", 1)[-1]
     answer = {key: record[key] for key in shown}
     return JSONResponse({**answer, "target": target, "warnings": None, "logFiles": urls})
@@ -125,9 +125,14 @@ def _resolved(call: Call) -> dict[str, str]:
     return found
 
 
+def _container(call: Call) -> str:
+    workspace = call.emulator.store.need(call.args["wsid"], "Workspace")
+    return container_of(workspace, ARTIFACT_STORE)
+
+
 def _folder(call: Call) -> str:
     """Where the artifacts of the run in the path are kept. A job's run may also come by the plain server's id."""
-    name = runtime_of(call.emulator).job_names.get(call.args["run"], call.args["run"])
+    name = runtime_of(call.emulator).runs_of(call.args["wsid"]).of_run.get(call.args["run"], call.args["run"])
     return ARTIFACT_FOLDER.format(job=name)
 
 
@@ -137,7 +142,7 @@ def _artifact(folder: str, path: str) -> dict[str, Any]:
 
 
 def _content(call: Call, folder: str, path: str, *, write: bool) -> dict[str, Any]:
-    url = call.emulator.storage.sas_url(CONTAINER, f"{folder}/{path}", write=write)
+    url = call.emulator.storage.sas_url(_container(call), f"{folder}/{path}", write=write)
     return {**_artifact(folder, path), "contentUri": url}
 
 
@@ -146,7 +151,7 @@ def new_artifacts(call: Call) -> Response:
     folder, paths = _folder(call), [str(item["path"]).strip("/") for item in call.json().get("paths") or []]
     if any(".." in path.split("/") for path in paths):
         raise ArmError(400, "UserError", "A path of an artifact may not contain '..'.")
-    call.emulator.storage.ensure_container(CONTAINER)
+    call.emulator.storage.ensure_container(_container(call))
     body = {
         "artifacts": {path: _artifact(folder, path) for path in paths},
         "artifactContentInformation": {path: _content(call, folder, path, write=True) for path in paths},
@@ -158,7 +163,7 @@ def new_artifacts(call: Call) -> Response:
 @route("GET", ML, RUN + r"/artifacts/contentinfo", audience="arm|ml")
 def artifact_content(call: Call) -> Response:
     folder, path = _folder(call), call.query.get("path", "").strip("/")
-    if f"{folder}/{path}" not in call.emulator.storage.list(CONTAINER, f"{folder}/{path}"):
+    if f"{folder}/{path}" not in call.emulator.storage.list(_container(call), f"{folder}/{path}"):
         raise ArmError(404, "UserError", f"Artifact '{path}' was not found in run {call.args['run']}.")
     return JSONResponse(_content(call, folder, path, write=False))
 
@@ -167,5 +172,5 @@ def artifact_content(call: Call) -> Response:
 def artifacts(call: Call) -> Response:
     folder = _folder(call)
     below = "/".join(part for part in (folder, call.query.get("path", "").strip("/")) if part)
-    found = [_artifact(folder, name[len(folder) + 1 :]) for name in call.emulator.storage.list(CONTAINER, below)]
+    found = [_artifact(folder, name[len(folder) + 1 :]) for name in call.emulator.storage.list(_container(call), below)]
     return JSONResponse({"value": found, "continuationToken": None, "nextLink": None})

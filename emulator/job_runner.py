@@ -15,11 +15,12 @@ import isodate
 
 from emulator.errors import ArmError
 from emulator.job_files import OutputPlace, Plan, collect, prepare
-from emulator.models_from_jobs import ARTIFACT_FOLDER
+from emulator.models_from_jobs import ARTIFACT_FOLDER, ARTIFACT_STORE
 from emulator.resources import utc_now
 from emulator.runtime import Runtime, on_start
+from emulator.storage import container_of
 from emulator.store import Resource
-from emulator.tracking import create_run, end_run
+from emulator.tracking import create_run, end_run, workspace_of
 
 TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
 LOG = "user_logs/std_log.txt"
@@ -35,6 +36,7 @@ class JobRun:
     job_id: str
     name: str
     folder: Path
+    artifacts: str = ""  # container of the workspace's artifacts
     cancelled: threading.Event = field(default_factory=threading.Event)
     reason: str = ""  # why it was cancelled, when not by a user
     process: subprocess.Popen[bytes] | None = None
@@ -59,7 +61,8 @@ def start(runtime: Runtime, job: Resource) -> JobRun:
     """Begin to run a job that has just been stored; returns at once."""
     workspace, name = job["id"].split("/")[8], job["name"]
     folder = runtime.emulator.settings.home / "jobs" / workspace / name
-    run = JobRun(runtime, job["id"], name, folder)
+    container = container_of(runtime.emulator.store.need(workspace_of(job), "Workspace"), ARTIFACT_STORE)
+    run = JobRun(runtime, job["id"], name, folder, container)
     runtime.jobs[job["id"].lower()] = run
     threading.Thread(target=_run, args=(run,), name=f"job {name}", daemon=True).start()
     return run
@@ -96,7 +99,7 @@ def _run(run: JobRun) -> None:
         error = {"code": "ServiceError", "message": f"The local Azure ML could not run the job: {unexpected!r}"}
     if run.runtime.stopping:  # whatever went wrong, that was the reason; `fail_interrupted` says so on the next start
         return
-    end_run(run.runtime, run.name, status)
+    end_run(run.runtime, run.job_id, status)
     set_status(run, status, error)
     run.runtime.jobs.pop(run.job_id.lower(), None)
     shutil.rmtree(run.folder, ignore_errors=True)  # everything worth keeping is in the storage
@@ -109,7 +112,7 @@ def _stages(run: JobRun) -> dict[str, str] | None:
     job = store.need(run.job_id, "Job")
     properties = job["properties"]
     shutil.rmtree(run.folder, ignore_errors=True)
-    mlflow_run = create_run(run.runtime, run.name, properties["experimentName"], properties["displayName"])
+    mlflow_run = create_run(run.runtime, job)
     job = store.update(run.job_id, lambda found: found.update(_mlflow_run=mlflow_run))
     plan = prepare(emulator, job, run.folder)
     if run.cancelled.is_set():
@@ -149,7 +152,7 @@ def _send_log(run: JobRun, sent: int) -> int:
     """Send the log if it has grown since `sent` bytes; returns its size now."""
     content = run.log_file.read_bytes() if run.log_file.exists() else b""
     if len(content) != sent:
-        run.runtime.emulator.storage.put_bytes("azureml", f"{ARTIFACT_FOLDER.format(job=run.name)}/{LOG}", content)
+        run.runtime.emulator.storage.put_bytes(run.artifacts, f"{ARTIFACT_FOLDER.format(job=run.name)}/{LOG}", content)
     return len(content)
 
 
@@ -157,7 +160,7 @@ def _keep(run: JobRun, outputs: list[OutputPlace]) -> None:
     """Upload what the job left, also when it failed or was cancelled: a checkpoint is worth most then."""
     storage, base = run.runtime.emulator.storage, ARTIFACT_FOLDER.format(job=run.name)
     for folder in ("outputs", "logs"):
-        storage.upload("azureml", f"{base}/{folder}", run.folder / "code" / folder)
+        storage.upload(run.artifacts, f"{base}/{folder}", run.folder / "code" / folder)
     for place in outputs:
         collect(storage, place)
 
@@ -175,10 +178,11 @@ def _failure(run: JobRun, code: int) -> dict[str, str]:
 def fail_interrupted(runtime: Runtime) -> None:
     """After a restart nothing runs the jobs of the last run any more, and they must not look as if it did."""
     message = "The local Azure ML was stopped while this job was running. Submit it again under a new name."
+    shutil.rmtree(runtime.emulator.settings.home / "jobs", ignore_errors=True)
     for job in runtime.emulator.store.find(r".*/workspaces/[^/]+/jobs/[^/]+"):
         if job["properties"]["status"] not in TERMINAL:
             if job.get("_mlflow_run"):
-                runtime.remember_run(job["name"], job["_mlflow_run"])
-            end_run(runtime, job["name"], "Failed")
+                runtime.runs_of(workspace_of(job)).remember(job["name"], job["_mlflow_run"])
+            end_run(runtime, job["id"], "Failed")
             run = JobRun(runtime, job["id"], job["name"], Path())
             set_status(run, "Failed", {"code": "JobInterrupted", "message": message})

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from emulator.errors import ArmError
 from emulator.job_command import missing_references
 from emulator.job_runner import TERMINAL, set_status, start
-from emulator.models_from_jobs import ARTIFACT_FOLDER, output_uri
+from emulator.models_from_jobs import ARTIFACT_FOLDER, ARTIFACT_STORE, output_uri
 from emulator.resources import PROVIDER, answer, answer_list, system_data, utc_now
 from emulator.routing import ARM, WORKSPACE, Call, route
 from emulator.runtime import runtime_of
@@ -69,7 +69,7 @@ def _resource(call: Call, job_id: str, properties: dict[str, Any]) -> Resource:
     }
     for key, output in outputs.items():
         output["uri"] = output_uri(name, key, output)
-    artifacts = f"azureml://datastores/workspaceartifactstore/{ARTIFACT_FOLDER.format(job=name)}"
+    artifacts = f"azureml://datastores/{ARTIFACT_STORE}/{ARTIFACT_FOLDER.format(job=name)}"
     outputs["default"] = {"jobOutputType": "uri_folder", "mode": "ReadWriteMount", "uri": artifacts}
     services = {
         "Tracking": _service("Tracking", f"azureml://{region}.api.azureml.ms/mlflow/v1.0{wsid}?"),

@@ -16,6 +16,7 @@ JOB_URI = re.compile(
     r"(?:/paths)?(?:/(?P<rest>.*))?",
     re.IGNORECASE,
 )
+ARTIFACT_STORE = "workspaceartifactstore"
 ARTIFACT_FOLDER = "ExperimentRun/dcid.{job}"
 
 
@@ -56,7 +57,7 @@ def resolve_job_uri(emulator: Emulator, wsid: str, uri: str) -> str:
     if status != "Completed":
         raise ArmError(400, "UserError", f"Job '{job}' is {status}: only outputs of a completed job can be registered.")
     if name in ("artifacts", "default"):
-        resolved = datastore_uri(wsid, "workspaceartifactstore", f"{ARTIFACT_FOLDER.format(job=job)}/{rest}")
+        resolved = datastore_uri(wsid, ARTIFACT_STORE, f"{ARTIFACT_FOLDER.format(job=job)}/{rest}")
     else:
         short = re.search(r"datastores/([^/]+)/paths/(.*)$", outputs[name]["uri"])
         if short is None:

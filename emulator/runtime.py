@@ -26,6 +26,17 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
+class RunNames:
+    """The MLflow runs of a workspace's jobs. Two workspaces may well have a job of the same name."""
+
+    of_job: dict[str, str] = field(default_factory=dict)  # job name -> run id of the plain MLflow server
+    of_run: dict[str, str] = field(default_factory=dict)  # and back
+
+    def remember(self, job: str, run_id: str) -> None:
+        self.of_job[job], self.of_run[run_id] = run_id, job
+
+
+@dataclass
 class Runtime:
     """Keys of `jobs` and `backends` are lower-case ARM ids. One per emulator."""
 
@@ -35,8 +46,7 @@ class Runtime:
     backends: dict[str, Backend] = field(default_factory=dict)
     restarting: set[str] = field(default_factory=set)  # deployments whose servers are on their way back
     endpoint_ids: dict[str, str] = field(default_factory=dict)  # host name's first label -> ARM id
-    mlflow_runs: dict[str, str] = field(default_factory=dict)  # job name -> run id of the plain MLflow server
-    job_names: dict[str, str] = field(default_factory=dict)  # and back
+    runs: dict[str, RunNames] = field(default_factory=dict)  # by lower-case ARM id of the workspace
     lock: threading.RLock = field(default_factory=threading.RLock)
     _http: httpx.AsyncClient | None = None
 
@@ -52,8 +62,8 @@ class Runtime:
         """Whether the emulator is being taken down: its parts go first, so jobs fail that did nothing wrong."""
         return self.emulator.operations._stopping.is_set()
 
-    def remember_run(self, job: str, run_id: str) -> None:
-        self.mlflow_runs[job], self.job_names[run_id] = run_id, job
+    def runs_of(self, wsid: str) -> RunNames:
+        return self.runs.setdefault(wsid.lower(), RunNames())
 
 
 Starter = Callable[[Runtime], None]

@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 from emulator.context import Emulator
 from emulator.routing import ML, WORKSPACE, Call, route
 from emulator.runtime import Runtime, on_start, runtime_of
+from emulator.store import Resource
 
 RUN_KEYS = frozenset({"run_id", "run_uuid", "run_ids", "parent_run_id", "source_run_id"})
 RUN_TAGS = ("mlflow.parentRunId", "mlflow.rootRunId")
@@ -85,12 +86,12 @@ async def mlflow(call: Call) -> Response:
 async def _forward(call: Call, path: str) -> Response:
     runtime, settings = runtime_of(call.emulator), call.emulator.settings
     call.emulator.store.need(call.args["wsid"], "Workspace")
-    ids = runtime.mlflow_runs
+    ids = runtime.runs_of(call.args["wsid"])
     query: list[tuple[str, Any]] = [
-        (key, ids.get(value, value) if key in RUN_KEYS else value)
+        (key, ids.of_job.get(value, value) if key in RUN_KEYS else value)
         for key, value in urllib.parse.parse_qsl(call.raw_query, keep_blank_values=True)
     ]
-    body = _translated(call.body, ids)
+    body = _translated(call.body, ids.of_job)
     answer = await runtime.http().request(
         call.method,
         f"http://127.0.0.1:{settings.mlflow_port}/{path}",
@@ -101,7 +102,7 @@ async def _forward(call: Call, path: str) -> Response:
     )
     content, kind = answer.content, answer.headers.get("content-type")
     if kind and kind.startswith("application/json") and content:
-        value = translate(answer.json(), runtime.job_names)
+        value = translate(answer.json(), ids.of_run)
         rewrite_artifacts(value, f"azureml://{call.host}/mlflow/v2.0{call.args['wsid']}")
         content = json.dumps(value).encode()
     return Response(content, answer.status_code, media_type=kind)
@@ -134,36 +135,43 @@ def experiment_id(emulator: Emulator, name: str) -> str:
     return str(_api(emulator, "POST", "experiments/create", json={"name": name})["experiment_id"])
 
 
-def create_run(runtime: Runtime, job: str, experiment: str, display_name: str) -> str:
+def workspace_of(job: Resource) -> str:
+    """ARM id of a job's workspace."""
+    return str(job["id"]).rpartition("/jobs/")[0]
+
+
+def create_run(runtime: Runtime, job: Resource) -> str:
     """Make the run that the job's metrics go to and remember whose it is; returns the plain server's run id."""
-    tags = {"mlflow.user": "local", "mlflow.source.type": "JOB", "azureml.job": job}
+    properties = job["properties"]
+    tags = {"mlflow.user": "local", "mlflow.source.type": "JOB", "azureml.job": job["name"]}
     with runtime.lock:  # or two first jobs of an experiment would both make it
-        experiment = experiment_id(runtime.emulator, experiment)
+        experiment = experiment_id(runtime.emulator, properties["experimentName"])
     request = {
         "experiment_id": experiment,
         "start_time": int(time.time() * 1000),
-        "run_name": display_name,
+        "run_name": properties["displayName"],
         "tags": [{"key": key, "value": value} for key, value in tags.items()],
     }
     run = _api(runtime.emulator, "POST", "runs/create", json=request)["run"]["info"]["run_id"]
-    runtime.remember_run(job, run)
+    runtime.runs_of(workspace_of(job)).remember(job["name"], run)
     return str(run)
 
 
-def end_run(runtime: Runtime, job: str, status: str) -> None:
+def end_run(runtime: Runtime, job_id: str, status: str) -> None:
     """Close the job's run with the job's status. The job has ended whatever MLflow says, so trouble is only logged."""
-    run = runtime.mlflow_runs.get(job)
+    wsid, _, name = job_id.rpartition("/jobs/")
+    run = runtime.runs_of(wsid).of_job.get(name)
     if run is None:
         return
     request = {"run_id": run, "status": MLFLOW_STATUS.get(status, "FAILED"), "end_time": int(time.time() * 1000)}
     try:
         _api(runtime.emulator, "POST", "runs/update", json=request)
     except httpx.HTTPError as error:
-        log.warning("the MLflow run of job %s could not be closed: %r", job, error)
+        log.warning("the MLflow run of job %s could not be closed: %r", name, error)
 
 
 @on_start
 def remember_runs(runtime: Runtime) -> None:
     for job in runtime.emulator.store.find(r".*/workspaces/[^/]+/jobs/[^/]+"):
         if run := job.get("_mlflow_run"):
-            runtime.remember_run(job["name"], run)
+            runtime.runs_of(workspace_of(job)).remember(job["name"], run)
