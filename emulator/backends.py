@@ -29,6 +29,13 @@ CRASHED = (
 )
 SPEC = ("model", "environmentId", "environmentVariables", "instanceType")
 POLL_SECONDS = 0.1
+# `azmlinfsrv` on this machine only (its default is every interface): whoever reaches its port needs no token.
+SERVER = """
+import azureml_inference_server_http.constants as constants
+constants.DEFAULT_HOST = "127.0.0.1"
+from azureml_inference_server_http.amlserver import run
+run()
+"""
 
 
 @dataclass
@@ -74,7 +81,7 @@ def start(runtime: Runtime, deployment: Resource) -> Backend:
     script, port = deployment["properties"]["codeConfiguration"]["scoringScript"], free_port()
     if not (folder / "code" / script).is_file():
         raise ArmError(400, "BadArgument", f"There is no scoring script '{script}' in the deployment's code.")
-    server = [sys.executable, "-m", "azureml_inference_server_http"]
+    server = [sys.executable, "-c", SERVER]
     process = emulator.processes.start(
         f"{deployment['name']} ({deployment['id'].split('/')[10]})",
         [*server, "--entry_script", script, "--model_dir", str(model_dir), "--port", str(port)],

@@ -118,7 +118,8 @@ async def session(settings: Settings, follow_stdin: bool) -> None:
             access_log=False,
             timeout_graceful_shutdown=2,
         )
-        listener = socket.socket()
+        # The protocol is named because asyncio sets TCP_NODELAY only on sockets that say they are TCP.
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", settings.server_port))
         server = Server(config)

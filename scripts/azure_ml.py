@@ -1,10 +1,13 @@
 """The way to Azure ML: one client, quiet, signed in as whoever the environment says we are."""
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import TYPE_CHECKING
+
+from rich.console import Console
 
 from scripts.errors import AzureFailed
 from scripts.settings import Settings
@@ -38,10 +41,17 @@ def client(settings: Settings) -> "MLClient":
     )
 
 
+@contextmanager
+def uploading(what: str) -> Iterator[None]:
+    """Show that something large is under way; the SDK itself would print blank coloured lines after each upload."""
+    with Console().status(f"Uploading {what}"), redirect_stderr(io.StringIO()):
+        yield
+
+
 def quiet() -> None:
     """The SDK reports its experimental classes and every retry; our own lines are what people should read."""
     warnings.filterwarnings("ignore", module=r"azure\..*|msrest.*|marshmallow.*|pydash.*|opentelemetry.*")
-    for name in ("azure", "azure.ai.ml", "azure.identity", "msrest", "urllib3"):
+    for name in ("azure", "azure.ai.ml", "azure.ai.ml._utils._experimental", "azure.identity", "msrest", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

@@ -17,7 +17,8 @@ def upload(settings: Settings, dataset: "Dataset", folder: Path) -> "Dataset":
     from azure.ai.ml.entities import Data
 
     ml = azure_ml.client(settings)
-    with azure_ml.explained(f"Uploading the data asset {dataset.name}:{dataset.version}"):
+    what = f"data asset {dataset.name}:{dataset.version}"
+    with azure_ml.explained(f"Uploading {what}"), azure_ml.uploading(what):
         try:
             ml.data.get(dataset.name, dataset.version)
         except ResourceNotFoundError:

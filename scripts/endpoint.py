@@ -91,7 +91,8 @@ class Endpoint:
             self._ml.online_deployments.begin_delete(name=name, endpoint_name=self.name).result()
 
     def create_deployment(self, deployment: Any) -> None:
-        with azure_ml.explained(f"Creating deployment {deployment.name}"):
+        what = f"deployment {deployment.name}"
+        with azure_ml.explained(f"Creating {what}"), azure_ml.uploading(f"code and starting {what}"):
             self._ml.online_deployments.begin_create_or_update(deployment).result()
 
     def exists(self, name: str) -> bool:

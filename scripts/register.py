@@ -34,7 +34,8 @@ def _register(settings: Settings, name: str, path: str, digest: str, lineage: re
     ml = azure_ml.client(settings)
     version = digest[:12]
     tags = {"digest": digest, **{key: value for key, value in lineage.model_dump().items() if value}}
-    with azure_ml.explained(f"Registering model {name}:{version}"):
+    what = f"model {name}:{version}"
+    with azure_ml.explained(f"Registering {what}"), azure_ml.uploading(what):
         try:
             model: Model = ml.models.get(name, version)
         except ResourceNotFoundError:

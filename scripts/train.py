@@ -129,7 +129,8 @@ def submit_or_attach(ml: "MLClient", settings: Settings, work: Plan, *, retry_fa
         try:
             job = ml.jobs.get(name)
         except ResourceNotFoundError:
-            return ml.jobs.create_or_update(command_job(settings, work, name)), False
+            with azure_ml.uploading(f"code of {name}"):
+                return ml.jobs.create_or_update(command_job(settings, work, name)), False
         if job.status not in ENDED_BADLY:
             return job, True
         if not retry_failed:
