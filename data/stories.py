@@ -9,9 +9,8 @@ from typing import Any
 
 SYSTEM = (
     "Triage the support ticket. Answer only with JSON: category (billing, delivery, defect, account), "
-    "priority (low, normal, high), product, order_id (or null)."
+    "priority (normal, high), product, order_id (or null)."
 )
-PRIORITIES = ("low", "normal", "high")
 TONES = ("polite", "neutral", "angry")
 
 Wording = dict[str, Any]
@@ -36,8 +35,9 @@ class Seed:
     """One customer's story. Its paraphrases share the facts and the plan, never the words."""
 
     facts: Facts  # as the first message tells them
+    urgency: str  # of the first message: high, calm, none
     orders: tuple[str, ...]  # given later, by follow-ups of kind "order"
-    plan: tuple[str, ...]  # kinds of the follow-ups: order, high, low, none
+    plan: tuple[str, ...]  # kinds of the follow-ups: order, high, calm, none
     tone: str
     chatter: int  # sentences that mean nothing for the triage, in each of the customer's turns
 
@@ -53,38 +53,44 @@ def _order_id(rng: random.Random, used: set[str]) -> str:
 
 def draw_seed(rng: random.Random, words: Wording, used: set[str], multi: bool, long: bool) -> Seed:
     """A new story. A long one has many follow-ups, or much chatter in one message."""
-    priority = rng.choice(PRIORITIES)
-    kinds = {"low": ["order", "high"], "normal": ["order", "high", "low"], "high": ["order", "low"]}[priority]
+    urgency = rng.choice(
+        ["high", "high", "calm", "none", "none"]
+    )  # what is said: that it hurries, can wait, or nothing
+    kinds = ["order", "calm" if urgency == "high" else "high", "none"]
     plan: list[str] = []
     if multi:
-        plan = rng.sample([*kinds, "none"], k=1 if rng.random() < 0.7 and not long else 2)
+        plan = rng.sample(kinds, k=1 if rng.random() < 0.7 and not long else 2)
         if long:
             plan += ["none"] * rng.randrange(2, 4)
             rng.shuffle(plan)
     given = "order" not in plan and rng.random() < 0.75
     facts = Facts(
         category=rng.choice(list(words["issues"])),
-        priority=priority,
+        priority="high" if urgency == "high" else "normal",
         product=f"{rng.choice(words['brands'])} {rng.choice(words['items'])}",
         order_id=_order_id(rng, used) if given else None,
     )
     orders = tuple(_order_id(rng, used) for kind in plan if kind == "order")
-    chatter = (2 if multi else 9) if long else rng.choice([0, 0, 0, 0, 1, 1, 2])
-    return Seed(facts, orders, tuple(plan), rng.choice(TONES), chatter)
+    chatter = (2 if multi else 9) if long else rng.choice([0, 0, 0, 0, 0, 0, 1, 1, 1, 2])
+    return Seed(facts, urgency, orders, tuple(plan), rng.choice(TONES), chatter)
 
 
 def _first_message(rng: random.Random, words: Wording, seed: Seed) -> str:
     """Opening, then issue, order and urgency in a changing order, then chatter and closing."""
     facts = seed.facts
     issue = rng.choice(words["issues"][facts.category]).format(p=facts.product)
-    parts = [issue, rng.choice(words["priority"][facts.priority])]
+    parts = [issue]
+    if seed.urgency != "none":
+        parts.append(rng.choice(words["urgency"][seed.urgency]))
     if facts.order_id:
-        parts.insert(rng.randrange(1, 3), rng.choice(words["order"]).format(o=facts.order_id))
+        parts.insert(rng.randrange(1, len(parts) + 1), rng.choice(words["order"]).format(o=facts.order_id))
     if rng.random() < 0.2:
         rng.shuffle(parts)
     for sentence in rng.sample(words["filler"], k=min(seed.chatter, len(words["filler"]))):
         parts.insert(rng.randrange(1, len(parts) + 1), sentence)
-    opening, closing = rng.choice(words["opening"][seed.tone]), rng.choice(words["closing"][seed.tone])
+    framed = rng.choice(["opening", "closing", "both"])  # the tone shows in one of them at least
+    opening = rng.choice(words["opening"][seed.tone]) if framed != "closing" else ""
+    closing = rng.choice(words["closing"][seed.tone]) if framed != "opening" else ""
     return " ".join(part for part in (opening, *parts, closing) if part)
 
 
@@ -99,7 +105,7 @@ def thread(rng: random.Random, words: Wording, seed: Seed) -> tuple[list[Message
             facts = replace(facts, order_id=orders.pop(0))
             text = text.format(o=facts.order_id)
         elif kind != "none":
-            facts = replace(facts, priority=kind)
+            facts = replace(facts, priority="high" if kind == "high" else "normal")
         if len(seed.plan) > 2:
             text = " ".join([text, *rng.sample(words["filler"], k=seed.chatter)])
         messages.append({"role": "user", "content": text})
