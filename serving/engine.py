@@ -16,8 +16,9 @@ from prefixes import Prefix, PrefixStore
 from torch import Tensor, nn
 
 # Attention sees whole blocks of columns: the CPU kernel then sums in the same order whatever the neighbours' lengths,
-# and a bf16 answer is the same to the bit alone, in a batch, and behind a kept prefix (measured, torch 2.13).
-BLOCK = 128
+# and a bf16 answer is the same to the bit alone, in a batch, and behind a kept prefix (measured with torch 2.13 on
+# AVX-512; needs MKL_CBWR, see score.py).
+BLOCK, NARROW = 128, 16  # prompts are padded to NARROW tokens: for a few queries the kernel rounds in another order
 FIRST_CAPACITY = 4 * BLOCK  # columns; doubles when a longer sequence comes
 PREFILL_TOKENS = (
     2048  # padded prompt tokens in one forward pass: bounds memory, and nothing is gained beyond it on a CPU
@@ -155,7 +156,7 @@ class Engine:
     @torch.inference_mode()
     def decode(self, tokens: Sequence[int], lengths: Sequence[int]) -> Tensor:
         """Append one token to each of the rows [0, n), whose lengths are given; the logits after it."""
-        return self._forward(0, [[t] for t in tokens], lengths)
+        return self._forward(0, [[t] for t in tokens], lengths, least=1)
 
     def _reuse(self, row: int, prompt: Sequence[int], others: Sequence[Sequence[int]]) -> int:
         prefix, length, worth_keeping = self.prefixes.plan(prompt, others)
@@ -166,12 +167,14 @@ class Engine:
             self.prefixes.keep(self.rows.save(row, prompt[:worth_keeping]))
         return max(length, worth_keeping)
 
-    def _forward(self, first: int, tokens: Sequence[Sequence[int]], starts: Sequence[int]) -> Tensor:
+    def _forward(
+        self, first: int, tokens: Sequence[Sequence[int]], starts: Sequence[int], least: int = NARROW
+    ) -> Tensor:
         wanted = len(tokens)
-        if wanted == len(tokens[0]) == 1:  # a lone vector takes another matrix kernel, with other bits: send it twice
+        if wanted == least == 1:  # a lone vector takes another matrix kernel, with other bits: send it twice
             tokens, starts = [*tokens, *tokens], [*starts, *starts]
         counts = [len(t) for t in tokens]
-        width = max(counts)
+        width = max(least, *counts)
         end = -(-(max(starts) + width) // BLOCK) * BLOCK
         self.rows.grow(end)
         # Padding goes to the right: its keys land behind the row's end, where the next token overwrites them.
@@ -185,7 +188,7 @@ class Engine:
         self.rows.aim(first, wanted, positions, end)
         hidden = self.body(
             input_ids=ids,
-            position_ids=positions,
+            position_ids=positions.clamp(max=self.context - 1),  # padding must not pass it
             past_key_values=self.rows,
             attention_mask=mask[:, None],
             use_cache=True,

@@ -54,7 +54,8 @@ class PrefixStore:
         if length < WORTH_IT:
             length, best = 0, None
         probe = prompt[: length + WORTH_IT]
-        peers = [o for o in (*others, *self._recent) if o is not prompt and o[: len(probe)] == probe]
+        # The same prompt again says nothing about what others will share, and computing it alone costs the batch.
+        peers = [o for o in (*others, *self._recent) if o[: len(probe)] == probe and o != prompt]
         common = max((min(limit, shared_length(prompt, o)) for o in peers), default=0)
         self._recent.append(prompt)
         worth = common if length + WORTH_IT <= common <= self.budget else 0

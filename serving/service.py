@@ -63,7 +63,11 @@ def _model(folder: Path) -> Any:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     options = {"dtype": torch.bfloat16, "attn_implementation": "sdpa", "trust_remote_code": False}
     model = AutoModelForCausalLM.from_pretrained(folder, **options).to(device).eval()
-    log.info("%s on %s, packed weights: %s", type(model).__name__, device, pack_linears(model))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # hundreds of small copies: on a busy machine waiting for a second thread takes seconds
+    packed = pack_linears(model)
+    torch.set_num_threads(threads)
+    log.info("%s on %s, packed weights: %s", type(model).__name__, device, packed)
     return model
 
 

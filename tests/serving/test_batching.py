@@ -141,6 +141,17 @@ def test_context_of_a_longrope_model_is_its_original_length() -> None:
     assert context(make_model("llama").config) == 1024
 
 
+def test_padding_does_not_push_a_longrope_model_over_its_length() -> None:
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [9.0] * 4}
+    model = make_model(
+        "phi3", max_position_embeddings=4096, original_max_position_embeddings=100,
+        rope_parameters=rope | {"original_max_position_embeddings": 100},
+    )  # fmt: skip
+    asked = [*prompts(3, 30), [7] * 95]
+    got = answers(Batcher(lambda: Engine(model, 4, 0), max_batch=4), asked, [5, 5, 5, 4])
+    assert [r.answer for r in got] == [alone(model, p, r.sampling.max_tokens) for p, r in zip(asked, got, strict=True)]
+
+
 @pytest.mark.slow
 def test_bf16_answers_hardly_depend_on_the_batch() -> None:
     """The size of SmolLM2's layers, where the kernels block their sums: equal to the bit where this was measured."""

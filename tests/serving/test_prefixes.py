@@ -51,3 +51,11 @@ def test_a_longer_prefix_replaces_its_own_beginning() -> None:
     prefix, length, _ = store.plan([*[1] * 50, 2, 2], [])
     assert prefix is not None
     assert length == 50
+
+
+def test_a_repeated_prompt_is_not_a_shared_one() -> None:
+    store = PrefixStore(1000)
+    prompt = [1] * 40 + [2] * 60
+    assert store.plan(prompt, [list(prompt)])[2] == 0
+    assert store.plan(list(prompt), [])[2] == 0
+    assert store.plan([1] * 40 + [3] * 60, [])[2] == 40
