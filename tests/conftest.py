@@ -1,4 +1,4 @@
-"""Before anything else: promptflow is given a private home, or its first import would set up telemetry and a service."""
+"""Before anything else: promptflow gets a private home, or its first import would set up telemetry and a service."""
 
 from eval.promptflow_home import prepare
 
