@@ -36,7 +36,7 @@ def test_it_posts_the_conversation_with_a_token(endpoint, monkeypatch):
     assert headers["authorization"] == "Bearer a-token" and headers["azureml-model-deployment"] == "green"
     assert [message["role"] for message in body["messages"]] == ["system", "user"]
     assert body["messages"][0]["content"] == node.system_prompt()
-    assert (body["max_tokens"], body["temperature"]) == (96, 0)
+    assert (body["max_tokens"], body["temperature"]) == (48, 0)
     assert (result["answer"], result["status"], result["tokens"], result["detail"]) == ('{"a":1}', "ok", 12, "")
     assert result["latency_ms"] > 0
 
