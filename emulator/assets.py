@@ -81,6 +81,9 @@ def complete_uri(call: Call, uri: str, folder: bool) -> str:
 def complete(call: Call, kind: str, given: dict[str, Any]) -> dict[str, Any]:
     """The properties with what the service fills in. ArmError 400 or 404 when they cannot stand."""
     rules, properties = RULES[kind], dict(given)
+    for name in ("properties", "tags"):  # maps of strings; the SDK sends the number `hash_version` in one
+        if isinstance(properties.get(name), dict):
+            properties[name] = {key: each if each is None else str(each) for key, each in properties[name].items()}
     missing = [name for name in rules.required if not properties.get(name)]
     if missing:
         raise ArmError(400, "UserError", f"{rules.what} '{call.args['name']}' lacks {', '.join(missing)}.")

@@ -2,9 +2,10 @@
 
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -42,9 +43,9 @@ def client(settings: Settings) -> "MLClient":
 
 
 @contextmanager
-def uploading(what: str) -> Iterator[None]:
-    """Show that something large is under way; the SDK itself would print blank coloured lines after each upload."""
-    with Console().status(f"Uploading {what}"), redirect_stderr(io.StringIO()):
+def waiting(what: str) -> Iterator[None]:
+    """Say what is under way (`what`: "Uploading …") instead of the dots, links and blank lines the SDK would print."""
+    with Console(file=sys.stdout).status(what), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         yield
 
 

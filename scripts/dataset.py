@@ -18,7 +18,7 @@ def upload(settings: Settings, dataset: "Dataset", folder: Path) -> "Dataset":
 
     ml = azure_ml.client(settings)
     what = f"data asset {dataset.name}:{dataset.version}"
-    with azure_ml.explained(f"Uploading {what}"), azure_ml.uploading(what):
+    with azure_ml.explained(f"Uploading {what}"), azure_ml.waiting(f"Uploading {what}"):
         try:
             ml.data.get(dataset.name, dataset.version)
         except ResourceNotFoundError:

@@ -92,7 +92,7 @@ class Endpoint:
 
     def create_deployment(self, deployment: Any) -> None:
         what = f"deployment {deployment.name}"
-        with azure_ml.explained(f"Creating {what}"), azure_ml.uploading(f"code and starting {what}"):
+        with azure_ml.explained(f"Creating {what}"), azure_ml.waiting(f"Creating {what}"):
             self._ml.online_deployments.begin_create_or_update(deployment).result()
 
     def exists(self, name: str) -> bool:

@@ -48,7 +48,8 @@ def provision(
             if not _exists(resource):
                 state = "missing" if plan_only else "created"
                 if not plan_only:
-                    resource.create()
+                    with azure_ml.waiting(f"Creating {resource.kind} {resource.name}"):
+                        resource.create()
         tell(resource.kind, resource.name, state)
         done.append(Provisioned(kind=resource.kind, name=resource.name, state=state))
     return Provision(workspace=settings.workspace, resources=done)

@@ -35,7 +35,7 @@ def _register(settings: Settings, name: str, path: str, digest: str, lineage: re
     version = digest[:12]
     tags = {"digest": digest, **{key: value for key, value in lineage.model_dump().items() if value}}
     what = f"model {name}:{version}"
-    with azure_ml.explained(f"Registering {what}"), azure_ml.uploading(what):
+    with azure_ml.explained(f"Registering {what}"), azure_ml.waiting(f"Registering {what}"):
         try:
             model: Model = ml.models.get(name, version)
         except ResourceNotFoundError:

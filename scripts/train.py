@@ -90,11 +90,11 @@ def train(settings: Settings, work: Plan, *, retry_failed: bool = False) -> reco
     started = time.monotonic()
     with azure_ml.explained(f"Training job {work.name}"):
         job, attached = submit_or_attach(ml, settings, work, retry_failed=retry_failed)
-        if job.status != "Completed":
+        if status(job) != "Completed":
             ml.jobs.stream(job.name)
             job = ml.jobs.get(job.name)
-        if job.status != "Completed":
-            raise AzureFailed(f"Training job {job.name} ended as {job.status}; its log is at {job.studio_url}.")
+        if status(job) != "Completed":
+            raise AzureFailed(f"Training job {job.name} ended as {status(job)}; its log is at {job.studio_url}.")
         metrics = measured(ml, str(job.name))
     if work.base_model_digest not in ("", metrics.base_model_digest):
         raise InvalidInput(
@@ -103,7 +103,7 @@ def train(settings: Settings, work: Plan, *, retry_failed: bool = False) -> reco
         )
     return records.Training(
         job_name=str(job.name),
-        status=str(job.status),
+        status=status(job),
         attached=attached,
         recipe=records.Recipe(name=work.recipe, digest=work.recipe_digest),
         code_digest=work.code_digest,
@@ -119,6 +119,11 @@ def train(settings: Settings, work: Plan, *, retry_failed: bool = False) -> reco
     )
 
 
+def status(job: "Job") -> str:
+    """A job's status as Azure writes it. The SDK gives a string for some states and a member of an enum for others."""
+    return str(getattr(job.status, "value", job.status))
+
+
 def submit_or_attach(ml: "MLClient", settings: Settings, work: Plan, *, retry_failed: bool) -> tuple["Job", bool]:
     """Find the job of this name, or its last retry, and submit only when there is none.
 
@@ -129,9 +134,9 @@ def submit_or_attach(ml: "MLClient", settings: Settings, work: Plan, *, retry_fa
         try:
             job = ml.jobs.get(name)
         except ResourceNotFoundError:
-            with azure_ml.uploading(f"code of {name}"):
+            with azure_ml.waiting(f"Submitting {name}"):
                 return ml.jobs.create_or_update(command_job(settings, work, name)), False
-        if job.status not in ENDED_BADLY:
+        if status(job) not in ENDED_BADLY:
             return job, True
         if not retry_failed:
             # A later retry may exist and have done better: look for it, but make none.
@@ -139,7 +144,7 @@ def submit_or_attach(ml: "MLClient", settings: Settings, work: Plan, *, retry_fa
                 ml.jobs.get(f"{work.name}-retry{attempt}")
             except ResourceNotFoundError:
                 raise AzureFailed(
-                    f"Training job {name} {job.status.lower()} before (log: {job.studio_url}); "
+                    f"Training job {name} {status(job).lower()} before (log: {job.studio_url}); "
                     "run `train --retry-failed` to pay for another try."
                 ) from None
     raise AzureFailed(f"Training job {work.name} failed ten times; find the cause before you pay for an eleventh.")
@@ -179,7 +184,8 @@ def command_job(settings: Settings, work: Plan, name: str) -> "Job":
 def measured(ml: "MLClient", job: str) -> records.TrainingMetrics:
     """What the job wrote to `outputs/training_metrics.json`; what measured nothing trained nothing we can trust."""
     with tempfile.TemporaryDirectory() as folder:
-        ml.jobs.download(job, download_path=folder)
+        with azure_ml.waiting(f"Reading what {job} measured"):
+            ml.jobs.download(job, download_path=folder)
         found = list(Path(folder).rglob("training_metrics.json"))
         if len(found) != 1:
             raise InvalidInput(

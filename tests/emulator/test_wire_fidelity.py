@@ -91,6 +91,10 @@ def log(ml_client: Any, emulator_home: Path, tmp_path_factory: pytest.TempPathFa
     return [json.loads(line) for line in (emulator_home / "requests.jsonl").read_text().splitlines()]
 
 
+# The SDK sends this number where the type is a string, when a job or a deployment brings its code along.
+SENT_BY_THE_SDK = "request.properties.properties.hash_version: 202208 is not StringType"
+
+
 @pytest.mark.slow
 def test_every_logged_exchange_has_the_official_types(log: list[dict[str, Any]]) -> None:
     checked, problems = Counter[str](), Counter[str]()
@@ -98,6 +102,7 @@ def test_every_logged_exchange_has_the_official_types(log: list[dict[str, Any]])
         found = azure_types.deviations(each)
         if found is not None:
             checked[each["path"].split("/")[9] if each["path"].count("/") > 8 else "workspace"] += 1
+            found = [problem for problem in found if problem != SENT_BY_THE_SDK]
             problems.update(f"{each['method']} {each['path'][-60:]}: {problem}" for problem in found)
     assert {"workspace", "computes", "environments", "data", "models", "datastores"} <= set(checked)
     assert not problems, "\n".join(f"{count} x {problem}" for problem, count in problems.most_common(40))
