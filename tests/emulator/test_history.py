@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -106,19 +108,21 @@ def trained(ml_client: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def mlflow(ml_client: Any) -> Iterator[Any]:
-    """mlflow as a user outside has it, with the workspace's tracking URI."""
-    import mlflow as module
+def tracking_uri(ml_client: Any) -> str:
+    return str(ml_client.workspaces.get(ml_client.workspace_name).mlflow_tracking_uri)
 
-    before = module.get_tracking_uri()
-    module.set_tracking_uri(ml_client.workspaces.get(ml_client.workspace_name).mlflow_tracking_uri)
-    yield module
-    module.set_tracking_uri(before)
+
+@pytest.fixture
+def client(tracking_uri: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """mlflow as a user outside has it. Not mlflow.set_tracking_uri: that would outlive the test."""
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
+    return mlflow.MlflowClient()
 
 
 @slow
-def test_what_a_job_logs_is_on_the_run_named_like_the_job(trained: str, mlflow: Any) -> None:
-    client = mlflow.MlflowClient()
+def test_what_a_job_logs_is_on_the_run_named_like_the_job(trained: str, client: Any) -> None:
     run = client.get_run(trained)
     assert (run.info.run_id, run.info.status, run.info.run_name) == (trained, "FINISHED", "a run")
     assert run.data.metrics == {"loss": 0.25, "accuracy": 0.5, "f1": 0.25}
@@ -132,25 +136,35 @@ def test_what_a_job_logs_is_on_the_run_named_like_the_job(trained: str, mlflow: 
 
 
 @slow
-def test_artifacts_of_a_run_are_listed_and_read_from_outside(trained: str, mlflow: Any, tmp_path: Path) -> None:
-    client = mlflow.MlflowClient()
+def test_artifacts_of_a_run_are_listed_and_read_from_outside(trained: str, client: Any, tmp_path: Path) -> None:
     assert {"plots", "user_logs"} <= {item.path for item in client.list_artifacts(trained)}
     assert [item.path for item in client.list_artifacts(trained, "plots")] == ["plots/curve.txt"]
-    got = mlflow.artifacts.download_artifacts(run_id=trained, artifact_path="plots/curve.txt", dst_path=str(tmp_path))
+    got = client.download_artifacts(trained, "plots/curve.txt", str(tmp_path))
     assert Path(got).read_text() == "1 0.5"
 
 
+OUTSIDE = """
+import mlflow
+mlflow.set_experiment("evaluation")
+with mlflow.start_run() as run:
+    mlflow.log_metric("exact_match", 0.7)
+    mlflow.log_artifact("report.txt")
+print(run.info.run_id)
+"""
+
+
 @slow
-def test_a_run_from_outside_is_one_of_its_own(trained: str, mlflow: Any, tmp_path: Path) -> None:
-    mlflow.set_experiment("evaluation")
+def test_a_run_from_outside_is_one_of_its_own(trained: str, client: Any, tracking_uri: str, tmp_path: Path) -> None:
     (tmp_path / "report.txt").write_text("fine")
-    with mlflow.start_run() as run:
-        mlflow.log_metric("exact_match", 0.7)
-        mlflow.log_artifact(str(tmp_path / "report.txt"))
-    assert run.info.run_id != trained
-    found = mlflow.MlflowClient().get_run(run.info.run_id)
+    quiet = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", "MLFLOW_TRACKING_URI": tracking_uri}
+    done = subprocess.run(
+        [sys.executable, "-c", OUTSIDE], cwd=tmp_path, env={**os.environ, **quiet}, check=True, stdout=subprocess.PIPE
+    )
+    outside = done.stdout.decode().split()[-1]
+    assert outside != trained
+    found = client.get_run(outside)
     assert (found.data.metrics, found.info.status) == ({"exact_match": 0.7}, "FINISHED")
-    assert [item.path for item in mlflow.MlflowClient().list_artifacts(run.info.run_id)] == ["report.txt"]
+    assert [item.path for item in client.list_artifacts(outside)] == ["report.txt"]
 
 
 @slow
@@ -193,7 +207,7 @@ def test_run_history_over_rest(ml_client: Any, credential: Any, trained: str) ->
 
 
 @slow
-def test_a_failed_job_closes_its_run_as_failed(ml_client: Any, trained: str, mlflow: Any) -> None:
+def test_a_failed_job_closes_its_run_as_failed(ml_client: Any, trained: str, client: Any) -> None:
     from azure.ai.ml import command
 
     job = command(command="exit 1", environment="history:1", compute="cpu-history", experiment_name="tuning")
@@ -202,5 +216,5 @@ def test_a_failed_job_closes_its_run_as_failed(ml_client: Any, trained: str, mlf
     while ml_client.jobs.get(name).status != "Failed":
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert mlflow.MlflowClient().get_run(name).info.status == "FAILED"
-    assert mlflow.MlflowClient().get_run(trained).info.status == "FINISHED"
+    assert client.get_run(name).info.status == "FAILED"
+    assert client.get_run(trained).info.status == "FINISHED"

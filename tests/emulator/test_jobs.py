@@ -191,6 +191,8 @@ def test_the_managed_identity_of_the_compute_logs_a_job_in(ml: Any, submit: Subm
     compute = AmlCompute(name="cpu-identity", size="Standard_DS3_v2", identity=identity)
     ml.compute.begin_create_or_update(compute).result()
     script = (
+        "import os\n"
+        "assert 'MSI_ENDPOINT' in os.environ  # without it the credential would try the metadata service of a machine\n"
         "from azure.identity import ManagedIdentityCredential as M\n"
         "open('outputs/length', 'w').write(str(len(M().get_token('https://management.azure.com/.default').token)))\n"
     )
