@@ -91,7 +91,8 @@ def run(
     ]
     beside = out.with_suffix(".answers.jsonl")
     lines = (
-        json.dumps({"prompt_id": p.id, "repeat": r, "prompt": p.text, **a}, ensure_ascii=False) + "\n"
+        json.dumps({"prompt_id": p.id, "repeat": r, "history": p.history, "prompt": p.text, **a}, ensure_ascii=False)
+        + "\n"
         for (p, r), a in sorted(zip(asked, answers, strict=True), key=lambda pair: (pair[0][0].id, pair[0][1]))
     )
     write_atomic(beside, "".join(lines))

@@ -216,9 +216,15 @@ class ScoreRow(Record):
     tokens: float | None = None
 
 
+class Turn(Record):
+    role: str
+    content: str
+
+
 class AnswerRow(Record):
     prompt_id: str
     repeat: int = 0
+    history: list[Turn] = []
     prompt: str = ""
     expected: str = ""
     answer: str | None = None

@@ -44,6 +44,7 @@ class Flip:
     """A prompt whose score changed; `change` is candidate minus baseline."""
 
     prompt_id: str
+    history: tuple[m.Turn, ...]
     prompt: str
     change: float
     expected: tuple[Part, ...]
@@ -146,6 +147,7 @@ def _flip(prompt_id: str, change: float, befores: list[m.AnswerRow], afters: lis
     expected = source.expected if source else ""
     return Flip(
         prompt_id,
+        tuple(source.history) if source else (),
         source.prompt if source else "",
         change,
         _parts(expected, None),

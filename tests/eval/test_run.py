@@ -132,8 +132,9 @@ def test_a_whole_evaluation(tmp_path, stub, outside):
     assert rows[6].cluster_id == "c1" and rows[6].slices == {"x": "1"}
     assert all(row.latency_ms > 0 and row.tokens == 12 for row in rows)
     answers = [json.loads(line) for line in (tmp_path / "scores" / "green.answers.jsonl").read_text().splitlines()]
-    expected = {"prompt_id": "h-001", "repeat": 0, "prompt": "text 1", "expected": '{"n": 1}', "answer": '{"n": 1}'}
-    assert len(answers) == 24 and answers[2] == expected
+    said = {"repeat": 0, "history": [], "prompt": "text 1", "expected": '{"n": 1}', "answer": '{"n": 1}'}
+    assert len(answers) == 24 and answers[2] == {"prompt_id": "h-001", **said}
+    assert [turn["content"] for turn in answers[0]["history"]] == ["before 0", "{}"]
     assert {path.name for path in out.parent.iterdir()} == {"green.jsonl", "green.answers.jsonl"}
     assert outside == []
 

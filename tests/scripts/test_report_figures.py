@@ -26,7 +26,10 @@ FIXTURES = Path(__file__).parent / "fixtures" / "report"
 def table(name: str, values: list[float], answers: list[str] | None = None) -> ScoreTable:
     rows = tuple(ScoreRow(prompt_id=f"p{i}", metrics={"exact_match": v}) for i, v in enumerate(values))
     said = (
-        AnswerRow(prompt_id=f"p{i}", prompt="?", expected='{"a":"x"}', answer=a) for i, a in enumerate(answers or [])
+        AnswerRow(
+            prompt_id=f"p{i}", history=[{"role": "user", "content": "!"}], prompt="?", expected='{"a":"x"}', answer=a
+        )
+        for i, a in enumerate(answers or [])
     )
     return ScoreTable(name, rows, tuple(said))
 
@@ -67,6 +70,7 @@ def test_losses_come_before_gains_and_each_key_is_marked() -> None:
     found = flips(before, after, "exact_match")
     assert [(f.prompt_id, f.change) for f in found] == [("p2", -1), ("p3", -1), ("p1", 1)]
     assert [(p.key, p.right) for p in found[0].candidate] == [("a", False), ("b", False)]
+    assert (found[0].history[0].content, found[0].prompt) == ("!", "?")
     assert found[0].baseline[0].right is True and found[0].expected[0].right is None
     assert [p.prompt_id for p in flips(before, after, "exact_match", most=1)] == ["p2"]
 
