@@ -7,6 +7,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command 
 SCENARIO ?= promoted
 BENCH ?=
 BIN := .venv/bin
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 BASE_MODEL := .cache/smollm2-135m-instruct
 
 # Nothing this repository starts phones home.
@@ -43,10 +44,11 @@ demo: setup ## The whole release train on this machine; SCENARIO=promoted|refuse
 	@DEMO_STARTED=$$(date +%s.%N) $(BIN)/python -m emulator run -- bash demo.sh $(SCENARIO)
 
 test: setup lint ## Everything: lint, unit tests, real servers, the scenarios
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not e2e" $(PARALLEL)
+	$(BIN)/python -m pytest -m e2e
 
 test-fast: setup ## Only what takes about a minute
-	$(BIN)/python -m pytest -m "not slow and not e2e"
+	$(BIN)/python -m pytest -m "not slow and not e2e" $(PARALLEL)
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
     from azure.identity import DefaultAzureCredential
 
+_QUIET = ("azure", "msrest", "urllib3")
 SCORING_SCOPE = "https://ml.azure.com/.default"
 
 
@@ -29,9 +30,9 @@ def credential() -> "DefaultAzureCredential":
 
 def client(settings: Settings) -> "MLClient":
     """The workspace's client. Nothing is asked of Azure until the first call."""
-    quiet()
     from azure.ai.ml import MLClient
 
+    quiet()
     return MLClient(
         credential(),
         settings.subscription_id,
@@ -52,7 +53,8 @@ def waiting(what: str) -> Iterator[None]:
 def quiet() -> None:
     """The SDK reports its experimental classes and every retry; our own lines are what people should read."""
     warnings.filterwarnings("ignore", module=r"azure\..*|msrest.*|marshmallow.*|pydash.*|opentelemetry.*")
-    for name in ("azure", "azure.ai.ml", "azure.ai.ml._utils._experimental", "azure.identity", "msrest", "urllib3"):
+    # After its import, because some of its modules set their own logger to INFO with a handler of its own.
+    for name in (*_QUIET, *(each for each in logging.root.manager.loggerDict if each.startswith("azure."))):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

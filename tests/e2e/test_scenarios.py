@@ -120,7 +120,7 @@ class TestRefused:
     def test_the_gate_refused_and_no_traffic_moved(self, refused: Ran) -> None:
         summary = refused.record("summary.json")
         assert summary["verdict"] == "fail"
-        assert summary["traffic"] == {"blue": 100}
+        assert summary["traffic"] == {"blue": 100, "green": 0}
         assert summary["writes"] == []
         assert not (refused.out / "rollout.json").exists()
 
