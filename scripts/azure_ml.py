@@ -71,7 +71,9 @@ def explained(doing: str) -> Iterator[None]:
             f"{doing}: Azure did not accept the sign-in ({first_line(error)}); check the federated credential."
         ) from error
     except HttpResponseError as error:
-        raise AzureFailed(f"{doing}: Azure answered {error.status_code or 'an error'}: {first_line(error)}") from error
+        # An operation that failed after it was accepted carries the 200 of its last poll.
+        code = f"answered {error.status_code}" if (error.status_code or 0) >= 400 else "gave up"
+        raise AzureFailed(f"{doing}: Azure {code}: {first_line(error)}") from error
     except (AzureError, MlException) as error:
         raise AzureFailed(f"{doing}: {first_line(error)}") from error
 

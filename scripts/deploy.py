@@ -1,5 +1,6 @@
 """`deploy`: put a model on an idle colour and prove that it answers, before it gets any traffic."""
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from scripts.provision import environment_version
 from scripts.settings import Settings
 
 CODE = Path("serving")
+EXCEPTION = re.compile(r"[\w.]*(Error|Exception|Exit|Failed)\b: .")  # the last line of a traceback
 
 
 def deploy(
@@ -36,8 +38,8 @@ def deploy(
     try:
         endpoint.create_deployment(_deployment(settings, model, colour, variables or {}))
     except AzureFailed as error:
-        said = [line for line in endpoint.logs(colour).splitlines() if line.strip()]
-        raise AzureFailed(f"{error}" + (f" Its log ends with: {said[-1].strip()}" if said else "")) from error
+        said = why_it_died(endpoint.logs(colour, lines=100))
+        raise AzureFailed(f"{error}" + (f" Its log says: {said}" if said else "")) from error
     with Requests(endpoint.scoring_uri()) as requests:
         answers = sample_requests.send(requests, smoke, deployment=colour)
     checked = _smoke(answers)
@@ -57,6 +59,13 @@ def deploy(
         weight=live.get(colour, 0),
         smoke=checked,
     )
+
+
+def why_it_died(log: str) -> str:
+    """The last exception in a server's log (not the server's own wrapper around it), else its last line, else ""."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    raised = [line for line in lines if EXCEPTION.match(line) and "UserScriptException" not in line]
+    return (raised or lines or [""])[-1]
 
 
 def _smoke(answers: Sequence[Answer]) -> records.Smoke:

@@ -1,5 +1,6 @@
 """`train`: submit the fine-tune once and wait. A job is named by what goes into it, so a second run attaches."""
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -73,7 +74,9 @@ def check_recipe(path: Path) -> None:
     )
     if checked.returncode:
         said = (checked.stderr or checked.stdout).strip().splitlines()
-        raise InvalidInput(said[-1] if said else f"{path}: the training code refuses this recipe.")
+        raise InvalidInput(
+            said[-1].removeprefix("error: ") if said else f"{path}: the training code refuses this recipe."
+        )
 
 
 def named_base_model(path: Path) -> str:
@@ -91,10 +94,10 @@ def train(settings: Settings, work: Plan, *, retry_failed: bool = False) -> reco
     with azure_ml.explained(f"Training job {work.name}"):
         job, attached = submit_or_attach(ml, settings, work, retry_failed=retry_failed)
         if status(job) != "Completed":
-            ml.jobs.stream(job.name)
+            said = follow(ml, str(job.name))
             job = ml.jobs.get(job.name)
-        if status(job) != "Completed":
-            raise AzureFailed(f"Training job {job.name} ended as {status(job)}; its log is at {job.studio_url}.")
+            if status(job) != "Completed":
+                raise AzureFailed(f"Training job {job.name} ended as {status(job)}{said}; its log: {job.studio_url}.")
         metrics = measured(ml, str(job.name))
     if work.base_model_digest not in ("", metrics.base_model_digest):
         raise InvalidInput(
@@ -117,6 +120,26 @@ def train(settings: Settings, work: Plan, *, retry_failed: bool = False) -> reco
         seconds=round(time.monotonic() - started, 1),
         metrics=metrics,
     )
+
+
+def follow(ml: "MLClient", job: str) -> str:
+    """Stream a job's log until it has ended. Returns ": why" for one that failed and left a reason, else ""."""
+    from azure.ai.ml.exceptions import JobException
+
+    try:
+        ml.jobs.stream(job)
+    except JobException as error:
+        return last_words(str(error.message))
+    return ""
+
+
+def last_words(message: str) -> str:
+    """ ": why" out of the SDK's "Exception : {…}", which ends with what the job itself wrote last."""
+    try:
+        said = str(json.loads(message[message.index("{") :])["error"]["message"]).strip()
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return ": " + said.splitlines()[-1].strip().removeprefix("error: ").rstrip(".") if said else ""
 
 
 def status(job: "Job") -> str:
