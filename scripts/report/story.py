@@ -67,7 +67,7 @@ def tell(records: Records) -> Story:
 def _rolled(records: Records, rollout: m.Rollout) -> Story:
     why = sentence(rollout.reason or "the rollout record gives no reason")
     stable, candidate, traffic = rollout.stable, rollout.candidate, final_traffic(records)
-    back = f"`python -m scripts rollback --to {stable}`"
+    back = f'`python -m scripts rollback --to {stable} --reason "…"`'
     if rollout.state == "PROMOTED":
         return _promoted(records, rollout, back)
     if rollout.state == "ROLLED_BACK":
