@@ -49,8 +49,8 @@ def parser() -> argparse.ArgumentParser:
     starting.add_argument(
         "--operation-seconds",
         type=seconds,
-        default=os.environ.get("EMULATOR_OPERATION_SECONDS", "0.3"),
-        help="how long each long-running operation takes at least (default 0.3; env EMULATOR_OPERATION_SECONDS)",
+        default=os.environ.get("EMULATOR_OPERATION_SECONDS", "0.1"),
+        help="how long each long-running operation takes at least (default 0.1; env EMULATOR_OPERATION_SECONDS)",
     )
     for part in PARTS:
         starting.add_argument(

@@ -33,7 +33,7 @@ class Settings:
     client_id: str = CLIENT
     subscription_id: str = SUBSCRIPTION
     federated_subject: str = SUBJECT
-    operation_seconds: float = 0.3
+    operation_seconds: float = 0.1
     azurite_port: int = 0
     server_port: int = 0
     proxy_port: int = 0

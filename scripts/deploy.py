@@ -2,6 +2,7 @@
 
 import re
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,9 @@ def deploy(
         said = why_it_died(endpoint.logs(colour, lines=100))
         raise AzureFailed(f"{error}" + (f" Its log says: {said}" if said else "")) from error
     with Requests(endpoint.scoring_uri()) as requests:
+        started = time.monotonic()
         answers = sample_requests.send(requests, smoke, deployment=colour)
-    checked = _smoke(answers)
+        checked = _smoke(answers, time.monotonic() - started)
     if checked.failures or not checked.requests:
         raise AzureFailed(
             f"Deployment {colour} failed {checked.failures} of {checked.requests} smoke requests "
@@ -68,12 +70,13 @@ def why_it_died(log: str) -> str:
     return (raised or lines or [""])[-1]
 
 
-def _smoke(answers: Sequence[Answer]) -> records.Smoke:
+def _smoke(answers: Sequence[Answer], seconds: float) -> records.Smoke:
     good = [answer.latency_ms for answer in answers if answer.ok]
     return records.Smoke(
         requests=len(answers),
         failures=len(answers) - len(good),
         latency_ms_p50=round(statistics.median(good), 1) if good else None,
+        seconds=round(seconds, 2),
     )
 
 

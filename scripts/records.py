@@ -37,6 +37,7 @@ class TrainingMetrics(Part):
     eval_loss: float
     tokens_per_second: float
     train_seconds: float
+    eval_seconds: float
     trained_tokens: int
     peak_memory_mb: float
     steps: int
@@ -87,6 +88,7 @@ class Smoke(Part):
     requests: int
     failures: int
     latency_ms_p50: float | None
+    seconds: float
 
 
 class Deployment(Record):

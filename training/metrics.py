@@ -32,6 +32,7 @@ class TrainingMetrics(BaseModel):
     eval_loss: float = Field(allow_inf_nan=False)
     tokens_per_second: float = Field(gt=0, allow_inf_nan=False)  # without padding
     train_seconds: float = Field(gt=0, allow_inf_nan=False)
+    eval_seconds: float = Field(gt=0, allow_inf_nan=False)
     trained_tokens: int = Field(gt=0)  # without padding, prompts included
     peak_memory_mb: int = Field(gt=0)  # of the GPU where there is one, else resident memory of the process
     model_digest: str

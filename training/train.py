@@ -94,7 +94,7 @@ def train(recipe: Recipe, base: str, data: Path, output: Path) -> TrainingMetric
             )
             result = trainer.train()
             print("evaluating on the validation split", flush=True)
-            eval_loss = float(trainer.evaluate()["eval_loss"])
+            judged = trainer.evaluate()
 
         print("merging and saving", flush=True)
         plain = merged(trainer.model)
@@ -106,9 +106,10 @@ def train(recipe: Recipe, base: str, data: Path, output: Path) -> TrainingMetric
         tokens = int(trainer.state.num_input_tokens_seen)
         metrics = TrainingMetrics(
             loss=progress.loss,
-            eval_loss=round(eval_loss, 5),
+            eval_loss=round(float(judged["eval_loss"]), 5),
             tokens_per_second=round(tokens / seconds, 1),
             train_seconds=round(seconds, 2),
+            eval_seconds=float(judged["eval_runtime"]),
             trained_tokens=tokens,
             peak_memory_mb=peak_memory_mb(),
             model_digest=folder_digest(output),

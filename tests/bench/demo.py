@@ -44,10 +44,16 @@ def run() -> list[dict[str, Any]]:
 
 
 def overhead(out: Path) -> dict[str, tuple[float, float]]:
-    """Per stage: its seconds, and those in which neither the training loop ran nor a request was in flight."""
-    training = json.loads((out / "training.json").read_text())["metrics"]["train_seconds"]
+    """Per stage: its seconds, and those in which nothing was trained, evaluated or answered."""
+    metrics = json.loads((out / "training.json").read_text())["metrics"]
     rollout = json.loads((out / "rollout.json").read_text())
-    work = {"train": training, "rollout": sum(step["sending_seconds"] for step in rollout["steps"])}
+    work = {
+        "train": metrics["train_seconds"] + metrics["eval_seconds"],
+        "rollout": sum(step["sending_seconds"] for step in rollout["steps"]),
+    }
+    for colour in ("blue", "green"):
+        record = json.loads((out / f"deployment-{colour}.json").read_text())
+        work[f"deploy {colour}"] = record["smoke"]["seconds"]
     for table in ("blue-zero-shot", "blue-few-shot", "green"):
         stage = {
             "blue-zero-shot": "evaluate blue",

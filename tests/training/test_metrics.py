@@ -15,6 +15,7 @@ SOUND = {
     "eval_loss": 1.0,
     "tokens_per_second": 300.0,
     "train_seconds": 2.0,
+    "eval_seconds": 0.5,
     "trained_tokens": 600,
     "peak_memory_mb": 100,
     "model_digest": "a",
