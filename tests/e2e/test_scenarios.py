@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BASH = "set -u\n"
+# A scenario takes four to seven minutes on two cores; its first test waits for it.
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
 # After the scenario came back to blue, in the same Azure ML: the same training again (it must attach), then the same
 # candidate on a server without the short limit (it must become live).
@@ -58,7 +60,6 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     return train(tmp_path_factory.mktemp("refused"), "bash demo.sh refused")
 
 
-@pytest.mark.e2e
 class TestRollback:
     def test_everything_around_the_scenario_worked(self, rolled_back: Ran) -> None:
         assert rolled_back.code == 0
@@ -112,7 +113,6 @@ class TestRollback:
         assert refusals(rolled_back) == []
 
 
-@pytest.mark.e2e
 class TestRefused:
     def test_the_train_ends_with_code_1(self, refused: Ran) -> None:
         assert refused.code == 1
