@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import unicodedata
+import uuid
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ def _settle(settings: Path) -> None:
         **said,
         "telemetry": {"enabled": False, **(said.get("telemetry") or {})},
         "trace": {"destination": "none", **(said.get("trace") or {})},
+        # Else promptflow writes one itself, emptying the file first: who reads it just then has telemetry on.
+        "cli": {"installation_id": str(uuid.UUID(int=0)), **(said.get("cli") or {})},
     }
     if wanted != said:
         write_atomic(settings, yaml.safe_dump(wanted))

@@ -23,7 +23,9 @@ def settings(home: Path) -> dict:
 
 def test_a_given_home_is_used_and_kept(tmp_path):
     assert prepared(tmp_path / "home") == tmp_path / "home"
-    assert settings(tmp_path / "home") == {"telemetry": {"enabled": False}, "trace": {"destination": "none"}}
+    said = settings(tmp_path / "home")
+    assert (said["telemetry"], said["trace"]) == ({"enabled": False}, {"destination": "none"})
+    assert not said["cli"]["installation_id"].strip("0-")
     assert (tmp_path / "home" / "pf_version_check.json").exists()
 
 
@@ -34,7 +36,9 @@ def test_a_made_home_goes_with_the_process():
 def test_what_promptflow_wrote_by_itself_is_completed_and_the_owners_word_kept(tmp_path):
     (tmp_path / "pf.yaml").write_text("cli: {installation_id: x}\n")
     prepared(tmp_path)
-    assert settings(tmp_path)["telemetry"] == {"enabled": False} and settings(tmp_path)["cli"]
+    assert settings(tmp_path)["telemetry"] == {"enabled": False} and settings(tmp_path)["cli"] == {
+        "installation_id": "x"
+    }
     (tmp_path / "pf.yaml").write_text("trace: {destination: local}\n")
     prepared(tmp_path)
     assert settings(tmp_path)["trace"] == {"destination": "local"}

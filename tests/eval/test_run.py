@@ -122,6 +122,8 @@ def outside(monkeypatch):
 
 
 def test_a_whole_evaluation(tmp_path, stub, outside):
+    settings = Path(os.environ["PF_HOME_DIRECTORY"]) / "pf.yaml"
+    settled = settings.stat().st_ino, settings.read_bytes()
     out = tmp_path / "scores" / "green.jsonl"
     done = run(prompts_file(tmp_path / "p.jsonl", 12), stub.uri, out, deployment="green", few_shot=1, repeats=2)
     rows = read_scores(out)
@@ -136,6 +138,8 @@ def test_a_whole_evaluation(tmp_path, stub, outside):
     assert len(answers) == 24 and answers[2] == {"prompt_id": "h-001", **said}
     assert [turn["content"] for turn in answers[0]["history"]] == ["before 0", "{}"]
     assert {path.name for path in out.parent.iterdir()} == {"green.jsonl", "green.answers.jsonl"}
+    # Whoever reads the settings while another process rewrites them may find none, and telemetry on.
+    assert (settings.stat().st_ino, settings.read_bytes()) == settled
     assert outside == []
 
 
