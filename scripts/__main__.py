@@ -216,7 +216,9 @@ def gate(
     verdict = step.judge(candidate, baseline, policy, models[0], models[1])
     said = f"Gate: {verdict.outcome}. {verdict.reason}"
     then = "python -m scripts rollout run" if verdict.outcome == "pass" else "python -m scripts report"
-    finish(verdict, out, said=said, then=then, outputs={"outcome": str(verdict.outcome)})
+    finish(
+        verdict, out, said=said, then=then, outputs={"outcome": str(verdict.outcome)}, good=verdict.outcome == "pass"
+    )
     endings = {"fail": Refused, "inconclusive": Undecided, "invalid": InvalidInput}
     if verdict.outcome != "pass":
         raise endings[str(verdict.outcome)](f"The gate says {verdict.outcome}: {verdict.reason}")
@@ -249,10 +251,11 @@ def rollout_run(
         lambda line: console.print(line, highlight=False, markup=False),
     )
     said = f"Rollout of {done.candidate}: {done.state}, {done.reason}"
-    finish(done, out, said=said, then="python -m scripts report", outputs={"state": done.state})
+    promoted = done.state == "PROMOTED"
+    finish(done, out, said=said, then="python -m scripts report", outputs={"state": done.state}, good=promoted)
     if done.state == "ROLLBACK_STUCK":
         raise ScriptError(f"{done.endpoint} could not be taken back to {done.stable}: do it by hand now. {done.reason}")
-    if done.state != "PROMOTED":
+    if not promoted:
         raise Refused(f"Traffic is back on {done.stable}: {done.reason}.")
 
 

@@ -11,14 +11,16 @@ from scripts import records
 console = Console(soft_wrap=True)
 
 
-def finish(record: BaseModel, out: Path, *, said: str, then: str, outputs: dict[str, str] | None = None) -> None:
-    """Write the record and say what happened (`said`) and what comes next (`then`).
+def finish(
+    record: BaseModel, out: Path, *, said: str, then: str, outputs: dict[str, str] | None = None, good: bool = True
+) -> None:
+    """Write the record and say what happened (`said`, with a tick if that is `good`) and what comes next (`then`).
 
     `outputs` become `$GITHUB_OUTPUT` lines; `said` becomes a line of `$GITHUB_STEP_SUMMARY`.
     """
     records.write(record, out)
     publish(said, outputs)
-    console.print(f"[green]✓[/green] {said}", highlight=False)
+    console.print(f"{'[green]✓[/green]' if good else '[yellow]•[/yellow]'} {said}", highlight=False)
     console.print(f"[dim]  {out} · next: {then}[/dim]", highlight=False)
 
 
