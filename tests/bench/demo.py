@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.bench._limit import against
+
 LIMIT_SECONDS, LIMIT_OVERHEAD, LIMIT_GB = 420.0, 60.0, 8.0
 
 
@@ -35,11 +37,11 @@ def run() -> list[dict[str, Any]]:
     for stage, (total, beside) in stages.items():
         print(f"  {stage:26} {total:6.1f} s, of it overhead {beside:5.1f} s")
     return [
-        _against("make demo after set-up", "s", seconds, LIMIT_SECONDS),
-        _against(
+        against("make demo after set-up", "s", seconds, LIMIT_SECONDS),
+        against(
             "overhead beside training and inference", "s", sum(each for _, each in stages.values()), LIMIT_OVERHEAD
         ),
-        _against("peak memory of all processes (PSS)", "GB", peak / 1e9, LIMIT_GB),
+        against("peak memory of all processes (PSS)", "GB", peak / 1e9, LIMIT_GB),
     ]
 
 
@@ -91,15 +93,3 @@ def _children(root: Any) -> list[Any]:
         return list(root.children(recursive=True))
     except psutil.Error:
         return []
-
-
-def _against(metric: str, unit: str, ours: float, limit: float) -> dict[str, Any]:
-    return {
-        "metric": metric,
-        "unit": unit,
-        "ours": round(ours, 2),
-        "other": limit,
-        "other_is": "the limit we set ourselves",
-        "ratio": round(ours / limit, 3),
-        "runs": 1,
-    }

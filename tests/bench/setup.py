@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.bench._limit import against
+
 LIMIT_SECONDS = 360.0
 
 
@@ -19,14 +21,4 @@ def run() -> list[dict[str, Any]]:
         seconds = time.monotonic() - started
         if done.returncode or not (clone / ".cache/smollm2-135m-instruct/config.json").exists():
             raise SystemExit(f"✗ make setup ended with code {done.returncode}: there is nothing to measure")
-    return [
-        {
-            "metric": "make setup in a fresh clone",
-            "unit": "s",
-            "ours": round(seconds, 1),
-            "other": LIMIT_SECONDS,
-            "other_is": "the limit we set ourselves",
-            "ratio": round(seconds / LIMIT_SECONDS, 3),
-            "runs": 1,
-        }
-    ]
+    return [against("make setup in a fresh clone", "s", seconds, LIMIT_SECONDS)]
