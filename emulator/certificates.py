@@ -11,6 +11,7 @@ def host_names(settings: Settings) -> list[str]:
     return [
         "management.azure.com",
         "login.microsoftonline.com",
+        "pipelines.actions.githubusercontent.com",
         f"{settings.storage_account}.blob.core.windows.net",
         "*.api.azureml.ms",
         f"*.{settings.region}.inference.ml.azure.com",

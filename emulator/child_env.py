@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from urllib.parse import urlencode
 
 from emulator.context import Emulator, Settings
 from emulator.processes import MARK
@@ -75,3 +76,15 @@ def command_environment(settings: Settings) -> dict[str, str]:
         # Runs that nothing in Azure would ever see stay out of the user's own az and config folders.
         "AZURE_CONFIG_DIR": str(settings.home / "azure"),
     }
+
+
+def github_job_environment(settings: Settings, subject: str = "", seconds: float = 300) -> dict[str, str]:
+    """The above as a GitHub job sees it: no assertion in a file, but an address that gives one for `subject`."""
+    query = urlencode({"api-version": "2.0", "subject": subject, "seconds": seconds})
+    login = {
+        "ACTIONS_ID_TOKEN_REQUEST_URL": f"https://pipelines.actions.githubusercontent.com/idtoken?{query}",
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN": settings.identity_secret,
+    }
+    kept = command_environment(settings)
+    del kept["AZURE_FEDERATED_TOKEN_FILE"]
+    return {**kept, **login}

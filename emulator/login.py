@@ -17,7 +17,7 @@ import jwt
 from starlette.responses import JSONResponse, Response
 
 from emulator.identity import EXCHANGE_AUDIENCE, GITHUB_ISSUER
-from emulator.routing import LOGIN, LOOPBACK, Call, route
+from emulator.routing import GITHUB, LOGIN, LOOPBACK, Call, route
 
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 LIFETIME = 3599
@@ -129,6 +129,22 @@ def managed_identity(call: Call) -> Response:
         "token_type": "Bearer",
     }
     return JSONResponse(body)
+
+
+@route("GET", GITHUB, r"/idtoken", audience=None)
+def github_assertion(call: Call) -> Response:
+    """What a runner's ACTIONS_ID_TOKEN_REQUEST_URL answers: an assertion of five minutes for the job that asks.
+
+    GitHub knows the job; here its `subject` (and for a test `seconds`, which may be negative) is part of the address.
+    """
+    bearer = call.headers.get("authorization", "").removeprefix("Bearer ")
+    if not hmac.compare_digest(bearer, call.emulator.settings.identity_secret):
+        return JSONResponse({"message": "The request token is wrong."}, 401)
+    subject = call.query.get("subject") or call.emulator.settings.federated_subject
+    seconds = float(call.query.get("seconds") or 300)
+    audience = call.query.get("audience") or GITHUB_ISSUER
+    value = call.emulator.tokens.assertion(subject, audience=audience, seconds=seconds)
+    return JSONResponse({"count": len(value), "value": value})
 
 
 @route("GET", LOGIN, r"/(?P<tenant>[^/]+)/v2\.0/\.well-known/openid-configuration", audience=None)

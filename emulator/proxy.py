@@ -44,6 +44,7 @@ class Table:
         ours = (
             r"management\.azure\.com",
             r"login\.microsoftonline\.com",
+            r"pipelines\.actions\.githubusercontent\.com",
             rf"{label}\.api\.azureml\.ms",
             rf"{label}\.{re.escape(self.region)}\.inference\.ml\.azure\.com",
         )

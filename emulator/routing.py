@@ -17,6 +17,7 @@ ARM = r"management\.azure\.com"
 ML = r"[a-z0-9.-]+\.api\.azureml\.ms"
 SCORING = r"[a-z0-9-]+\.[a-z0-9]+\.inference\.ml\.azure\.com"
 LOGIN = r"login\.microsoftonline\.com"
+GITHUB = r"pipelines\.actions\.githubusercontent\.com"
 LOOPBACK = r"localhost|127\.0\.0\.1"
 WORKSPACE = (
     r"(?P<wsid>/subscriptions/(?P<sub>[^/]+)/resourceGroups/(?P<rg>[^/]+)"

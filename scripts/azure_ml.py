@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from scripts import sign_in
 from scripts.errors import AzureFailed
 from scripts.settings import Settings
 
@@ -25,6 +26,8 @@ def credential() -> "DefaultAzureCredential":
     """Workload identity federation (OIDC) in a workflow, `az login` on a desk; no key or secret is ever read."""
     from azure.identity import DefaultAzureCredential
 
+    quiet()
+    sign_in.federate()
     return DefaultAzureCredential(exclude_interactive_browser_credential=True)
 
 
