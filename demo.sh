@@ -51,9 +51,9 @@ if [ "$scenario" = refused ]; then
 fi
 step data $run data --source "$source" --held-out data/heldout.jsonl --folder "$out/data" --out "$out/dataset.json"
 
-# 3. The first release: the base model as blue with all the traffic. It is the baseline.
+# 3. The base model as blue with all the traffic: the stable side, and the baseline.
 step "register base" $run register --folder .cache/smollm2-135m-instruct --name smollm2-135m-instruct --out "$out/model-baseline.json"
-step "deploy blue" $run deploy --first --deployment blue --model "$out/model-baseline.json" --out "$out/deployment-blue.json"
+step "deploy stable" $run deploy --first --deployment blue --model "$out/model-baseline.json" --out "$out/deployment-stable.json"
 
 # 4. The fine-tune, as an Azure ML job; its model, with its lineage.
 step train $run train --recipe cpu_demo --dataset "$out/dataset.json" --base-model "$out/model-baseline.json" --out "$out/training.json"
@@ -62,16 +62,16 @@ step register $run register --training "$out/training.json" --out "$out/model.js
 # 5. The candidate as green, at 0%. (rollback: its server takes shorter tickets than live traffic brings.)
 limit=()
 if [ "$scenario" = rollback ]; then limit=(--variable MAX_INPUT_TOKENS=230); fi
-step "deploy green" $run deploy --deployment green --model "$out/model.json" "${limit[@]}" --out "$out/deployment-green.json"
+step "deploy candidate" $run deploy --deployment green --model "$out/model.json" "${limit[@]}" --out "$out/deployment-candidate.json"
 
 # 6. The prompt flow over the held-out prompts against both colours; the live model also with examples.
-step "evaluate blue" $run evaluate --deployment blue --out "$out/scores/blue-zero-shot.jsonl"
-step "evaluate blue, few-shot" $run evaluate --deployment blue --few-shot 3 --out "$out/scores/blue-few-shot.jsonl"
-step "evaluate green" $run evaluate --deployment green --out "$out/scores/green.jsonl"
+step "evaluate stable" $run evaluate --deployment blue --out "$out/scores/stable.jsonl"
+step "evaluate stable, few-shot" $run evaluate --deployment blue --few-shot 3 --out "$out/scores/stable-few-shot.jsonl"
+step "evaluate candidate" $run evaluate --deployment green --out "$out/scores/candidate.jsonl"
 
 # 7. Is it good enough? Anything but a pass stops the train here.
-step gate $run gate --candidate "$out/scores/green.jsonl" --candidate-model "$out/model.json" \
-  --baseline "$out/scores/blue-zero-shot.jsonl" --baseline "$out/scores/blue-few-shot.jsonl" \
+step gate $run gate --candidate "$out/scores/candidate.jsonl" --candidate-model "$out/model.json" \
+  --baseline "$out/scores/stable.jsonl" --baseline "$out/scores/stable-few-shot.jsonl" \
   --baseline-model "$out/model-baseline.json" --out "$out/verdict.json"
 
 # 8. Traffic moves 0 → 10 → 50 → 100, judged by the requests themselves; blue stays deployed.

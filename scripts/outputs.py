@@ -1,10 +1,14 @@
 """What a finished step tells: its record, the workflow's outputs and summary, and one line on what to do next."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
+from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from scripts import records
 
@@ -20,8 +24,8 @@ def finish(
     """
     records.write(record, out)
     publish(said, outputs)
-    console.print(f"{'[green]✓[/green]' if good else '[yellow]•[/yellow]'} {said}", highlight=False)
-    console.print(f"[dim]  {out} · next: {then}[/dim]", highlight=False)
+    console.print(f"{'[green]✓[/green]' if good else '[yellow]•[/yellow]'} {escape(said)}", highlight=False)
+    console.print(f"[dim]  {escape(str(out))} · next: {escape(then)}[/dim]", highlight=False)
 
 
 def publish(said: str, outputs: dict[str, str] | None = None) -> None:
@@ -31,6 +35,30 @@ def publish(said: str, outputs: dict[str, str] | None = None) -> None:
             raise ValueError(f"output {name} has a line break, which GITHUB_OUTPUT would read as another output")
     _append("GITHUB_OUTPUT", "".join(f"{name}={value}\n" for name, value in (outputs or {}).items()))
     _append("GITHUB_STEP_SUMMARY", f"- {said}\n")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table for people, in the terminal and in `$GITHUB_STEP_SUMMARY`; nothing when it has no rows."""
+    if not rows:
+        return
+    drawn = Table(*columns, box=SIMPLE)
+    for row in rows:
+        drawn.add_row(*map(escape, row))
+    console.print(drawn)
+    # In Markdown a bar or a line break would begin another cell or row.
+    lines = [[" ".join(cell.split()).replace("|", "&#124;") for cell in line] for line in (columns, *rows)]
+    lines.insert(1, ["---"] * len(columns))
+    _append("GITHUB_STEP_SUMMARY", "\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines) + "\n")
+
+
+def summary(markdown: str) -> None:
+    """Append Markdown as it is to `$GITHUB_STEP_SUMMARY`; what a stranger wrote in it must be masked already."""
+    _append("GITHUB_STEP_SUMMARY", f"\n{markdown}\n")
+
+
+def one_line(text: str) -> str:
+    """A text as an output of a workflow can hold it."""
+    return " ".join(text.split())
 
 
 def _append(variable: str, text: str) -> None:

@@ -32,3 +32,11 @@ def summary(records: Path, scenario: str) -> dict[str, Any]:
     from scripts.report.summary import summary as write_summary
 
     return write_summary(records, scenario)
+
+
+def markdown(records: Path, page: Path, url: str = "") -> str:
+    """The same story for the summary of a workflow's job. Raises InvalidInput when `records` is no folder."""
+    from scripts.report.load import load
+    from scripts.report.markdown import markdown as write_markdown
+
+    return write_markdown(load(records), page.as_posix(), url)

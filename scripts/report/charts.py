@@ -1,7 +1,7 @@
 """The drawings of the page. Each takes plain numbers and a width in CSS pixels, and returns an `<svg>` element.
 
-Blue and green stand for the two colours of the release (Okabe-Ito, told apart by colour-blind readers) and differ in
-marker or place as well. Lines carry their names themselves, so there is no legend to look up.
+Blue and green stand for the two deployments of the release (Okabe-Ito, told apart by colour-blind readers) and differ
+in marker or place as well. Lines carry their names themselves, so there is no legend to look up.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 
 from scripts.report import svg
 
-COLOURS = {"blue": svg.BLUE, "green": svg.GREEN}
 NARROW = 480
 """Below this width a drawing is for a phone: labels stand above their row instead of beside it."""
 
@@ -34,15 +33,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Dot:
-    """A score with its interval, all in percent."""
+    """A score with its interval, all in percent, in the colour of the deployment that it is about."""
 
     metric: str
-    table: str
     label: str
     value: float
     low: float
     high: float
     said: str
+    colour: str
+    candidate: bool = False
+    hollow: bool = False
 
 
 def forest(rows: Sequence[Row], width: int, ident: str, alt: str) -> str:
@@ -75,7 +76,7 @@ def forest(rows: Sequence[Row], width: int, ident: str, alt: str) -> str:
                 tick = [lift - 0.16, lift + 0.16] if narrow else [y - 0.3, y + 0.3]
                 axes.plot([-row.margin] * 2, tick, color=svg.INK, linewidth=1.5, linestyle=(0, (2, 2)))
             _row_names(axes, row, y, width - left - right, narrow)
-        _plain_x(axes, "points, candidate − baseline: right of 0 is better")
+        _plain_x(axes, "points, candidate − live model: right of 0 is better")
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         return svg.inline(figure, ident, alt)
@@ -107,7 +108,7 @@ def scores(dots: Sequence[Dot], width: int, ident: str, alt: str) -> str:
         y += 1.35
     height = 22 * (y + 0.2) + 34
     with svg.canvas(width, height) as (figure, axes):
-        left, right = 136, 62
+        left, right = 158, 62
         figure.subplots_adjust(left / width, 30 / height, 1 - right / width, 1 - 4 / height)
         axes.set_xlim(0, 100)
         axes.set_ylim(y - 0.35, -0.5)
@@ -117,15 +118,11 @@ def scores(dots: Sequence[Dot], width: int, ident: str, alt: str) -> str:
         for place, metric in heads:
             axes.text(-left / inner, place, svg.label(metric), transform=at, weight="bold", va="center")
         for place, dot in lines:
-            tuned = dot.table == "green"
-            colour = svg.GREEN if tuned else svg.BLUE
-            fill = svg.PAPER if dot.table == "blue-zero-shot" else colour
-            axes.plot([dot.low, dot.high], [place, place], color=colour, linewidth=2.5)
-            axes.plot(
-                dot.value, place, "o" if tuned else "s", color=colour, mfc=fill, mew=2, markersize=8, clip_on=False
-            )
+            fill, mark = svg.PAPER if dot.hollow else dot.colour, "o" if dot.candidate else "s"
+            axes.plot([dot.low, dot.high], [place, place], color=dot.colour, linewidth=2.5)
+            axes.plot(dot.value, place, mark, color=dot.colour, mfc=fill, mew=2, markersize=8, clip_on=False)
             axes.text(
-                -10 / inner, place, svg.label(dot.label, 17), transform=at, color=svg.MUTED, va="center", ha="right"
+                -10 / inner, place, svg.label(dot.label, 21), transform=at, color=svg.MUTED, va="center", ha="right"
             )
             axes.text(
                 1 + 14 / inner,
@@ -133,7 +130,7 @@ def scores(dots: Sequence[Dot], width: int, ident: str, alt: str) -> str:
                 dot.said,
                 transform=at,
                 va="center",
-                weight="bold" if tuned else "normal",
+                weight="bold" if dot.candidate else "normal",
             )
         axes.set_xticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100 %"])
         axes.set_yticks([])

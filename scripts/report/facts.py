@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scripts.report import models as m
-from scripts.report import text
+from scripts.report import roles, text
 from scripts.report.load import Records
 from scripts.report.scores import CANDIDATE, LABELS, judged_baseline, mean, primary
 from scripts.report.story import final_traffic
+from scripts.report.views import sides as sides_of
 from scripts.report.views import tone
 
 
@@ -23,7 +24,7 @@ class Fact:
 
 
 def before_after(records: Records, name: str) -> tuple[float | None, float | None]:
-    """A metric of baseline and candidate: as the gate judged them, else from the score tables."""
+    """A metric of live model and candidate: as the gate judged them, else from the score tables."""
     judged = next((x for x in records.verdict.metrics if x.name == name), None) if records.verdict else None
     if judged:
         return judged.baseline, judged.candidate
@@ -40,11 +41,14 @@ def facts(records: Records) -> list[Fact]:
     share = judged or m.Comparison(baseline=before, candidate=after)
     known = before is not None or after is not None
     table = judged_baseline(records)
-    sides = f"{LABELS.get(table.name, table.name)} → tuned candidate" if table else "baseline → candidate"
+    sides = f"{LABELS.get(table.name, table.name) if table else 'Live model'} → candidate"
+    levels = f"{text.level(share, before)} → {text.level(share, after)}"
+    if before is None and roles.first_release(records):
+        sides, levels = "the candidate alone: a first release", text.level(share, after)
     shown = [
         Fact(
             text.name(name).capitalize(),
-            f"{text.level(share, before)} → {text.level(share, after)}" if known else text.NONE,
+            levels if known else text.NONE,
             (sides[0].lower() + sides[1:]) if known else "not scored",
             tone(judged.outcome) if judged else "",
         )
@@ -52,9 +56,7 @@ def facts(records: Records) -> list[Fact]:
     if rollout and rollout.steps:
         seen = sum(sum(step.requests.values()) for step in rollout.steps)
         failed = sum(sum(step.errors.values()) for step in rollout.steps)
-        per_colour = [
-            (c, sum(step.errors.get(c, 0) for step in rollout.steps)) for c in (rollout.stable, rollout.candidate)
-        ]
+        per_colour = [(c, sum(step.errors.get(c, 0) for step in rollout.steps)) for c in sides_of(rollout)]
         detail = ", ".join(f"{colour} {n}" for colour, n in per_colour)
         shown.append(Fact("Live requests", f"{seen:,}", f"in {text.plural(len(rollout.steps), 'step')} of the rollout"))
         shown.append(Fact("Errors", f"{failed:,}", detail, "bad" if failed else "good"))
@@ -70,11 +72,10 @@ def facts(records: Records) -> list[Fact]:
 
 def _fallback(records: Records) -> Fact:
     """What a rollback goes back to, or what goes on serving when there was no rollout."""
-    stable = records.rollout.stable if records.rollout else "blue" if records.blue else None
-    if stable is None:
-        return Fact("Rollback goes to", text.NONE, "no deployment on record")
-    deployment = {"blue": records.blue, "green": records.green}.get(stable)
-    model = (deployment.model or "").removeprefix("azureml:") if deployment else ""
+    stable, (model, _) = roles.stable(records), roles.stable_model(records)
+    if not stable:
+        first = roles.first_release(records)
+        return Fact("Rollback goes to", text.NONE, "a first release" if first else "no live deployment on record")
     if records.rollout and records.rollout.state == "PROMOTED":
         label = "Rollback goes to"
     else:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from scripts.report import charts, text, traffic_charts
+from scripts.report import charts, roles, svg, text, traffic_charts
 from scripts.report import models as m
 from scripts.report.load import Records
-from scripts.report.scores import LABELS, mean, metric_names
+from scripts.report.scores import CANDIDATE, LABELS, STABLE, mean, metric_names
 from scripts.report.views import tone
 
 FULL, HALF, PHONE = 1040, 500, 348
@@ -46,7 +46,7 @@ def forest(verdict: m.Verdict) -> Figure | None:
     rows = [row for row in found if row is not None]
     if not rows:
         return None
-    alt = "Forest plot of candidate minus baseline in points: " + "; ".join(f"{r.label} {r.note}" for r in rows)
+    alt = "Forest plot of candidate minus live model in points: " + "; ".join(f"{r.label} {r.note}" for r in rows)
     caption = (
         f"{_interval_words(verdict)} Dashed: the loss that the policy still accepts. "
         "Large: the metrics that decide. Grey: not decided, or too few prompts."
@@ -75,15 +75,18 @@ def _interval_words(verdict: m.Verdict) -> str:
 
 def scores(records: Records) -> Figure | None:
     """At most six metrics, each for every table that has it."""
+    live, tuned = svg.drawn(roles.stable(records), roles.candidate(records))
     dots = [
         charts.Dot(
             text.name(name),
-            t.name,
             LABELS.get(t.name, t.name),
             100 * v.value,
             100 * v.low,
             100 * v.high,
             text.percent(v.value),
+            tuned if t.name == CANDIDATE else live,
+            candidate=t.name == CANDIDATE,
+            hollow=t.name == STABLE,
         )
         for name in metric_names(records.scores)[:6]
         for t in records.scores
@@ -140,7 +143,9 @@ def requests(rollout: m.Rollout) -> Figure | None:
     names = (rollout.stable, rollout.candidate)
     said = [
         f"at {load.label} "
-        + ", ".join(f"{n} {load.requests.get(n, 0)} with {text.plural(load.errors.get(n, 0), 'error')}" for n in names)
+        + ", ".join(
+            f"{n} {load.requests.get(n, 0)} with {text.plural(load.errors.get(n, 0), 'error')}" for n in names if n
+        )
         for load in loads
     ]
     alt = "Requests by step: " + "; ".join(said)

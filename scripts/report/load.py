@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from scripts.errors import InvalidInput
 from scripts.report import models as m
 
-TABLES = ("blue-zero-shot", "blue-few-shot", "green")
+TABLES = ("stable", "stable-few-shot", "candidate")
 """Names of the score tables in the order in which they are shown; others follow by name."""
 
 R = TypeVar("R", bound=m.Record)
@@ -38,8 +38,9 @@ class Records:
     dataset: m.Dataset | None = None
     training: m.Training | None = None
     model: m.Model | None = None
-    blue: m.Deployment | None = None
-    green: m.Deployment | None = None
+    live: m.Live | None = None
+    stable: m.Deployment | None = None
+    candidate: m.Deployment | None = None
     verdict: m.Verdict | None = None
     rollout: m.Rollout | None = None
     seconds: tuple[m.StageSeconds, ...] = ()
@@ -50,8 +51,8 @@ class Records:
     @property
     def empty(self) -> bool:
         """Nothing usable at all."""
-        found = (self.dataset, self.training, self.model, self.blue, self.green, self.verdict, self.rollout)
-        return not any(found) and not self.seconds and not self.scores
+        made = (self.dataset, self.training, self.model, self.live, self.stable, self.candidate)
+        return not any((*made, self.verdict, self.rollout, self.seconds, self.scores))
 
     @property
     def rollout_lost(self) -> bool:
@@ -77,8 +78,9 @@ def load(folder: Path) -> Records:
         "dataset": _document(folder / "dataset.json", m.Dataset, problems),
         "training": _document(folder / "training.json", m.Training, problems),
         "model": _document(folder / "model.json", m.Model, problems),
-        "blue": _document(folder / "deployment-blue.json", m.Deployment, problems),
-        "green": _document(folder / "deployment-green.json", m.Deployment, problems),
+        "live": _document(folder / "live.json", m.Live, problems),
+        "stable": _document(folder / "deployment-stable.json", m.Deployment, problems),
+        "candidate": _document(folder / "deployment-candidate.json", m.Deployment, problems),
         "verdict": _verdict(folder / "verdict.json", problems),
         "rollout": _document(folder / "rollout.json", m.Rollout, problems),
     }

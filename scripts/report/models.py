@@ -22,6 +22,10 @@ def _null_to_dict(value: Any) -> Any:
     return {} if value is None else value
 
 
+def _null_to_text(value: Any) -> Any:
+    return "" if value is None else value
+
+
 def _pair(value: Any) -> Any:
     """An interval counts only when both of its ends are numbers."""
     if isinstance(value, list | tuple) and len(value) == 2 and None not in value:
@@ -103,6 +107,14 @@ class Model(Record):
     lineage: Annotated[dict[str, Any], BeforeValidator(_null_to_dict)] = {}
 
 
+class Live(Record):
+    """Where the traffic was before the release. `stable` is "" where nothing was live."""
+
+    stable: str
+    idle: str = ""
+    model: Model | None = None
+
+
 class Deployment(Record):
     endpoint: str | None = None
     deployment: str | None = None
@@ -133,6 +145,7 @@ class Metric(Comparison):
     margin: float | None = None
     floor: float | None = None
     reason: str | None = None
+    candidate_interval: Interval = None
 
 
 class Slice(Comparison):
@@ -189,12 +202,15 @@ class Write(Record):
 
 
 class Rollout(Record):
+    """`stable` is "" in a first release: nothing was live that traffic could come back to."""
+
     endpoint: str | None = None
-    stable: str
+    stable: Annotated[str, BeforeValidator(_null_to_text)]
     candidate: str
     state: str
     reason: str | None = None
     verdict_digest: str | None = None
+    approved_by: str | None = None
     started_at: str | None = None
     ended_at: str | None = None
     steps: Annotated[list[RolloutStep], BeforeValidator(_null_to_list)] = []

@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from scripts.records import write_text
-from scripts.report import facts, figures, text, views
+from scripts.report import facts, figures, roles, text, views
 from scripts.report.load import Records, load
 from scripts.report.provenance import mismatches, provenance
 from scripts.report.scores import CANDIDATE, LABELS, count_changes, flips, judged_baseline, primary
@@ -59,6 +59,8 @@ def view(records: Records) -> dict[str, Any]:
         "rollout": rollout,
         "rollout_lost": records.rollout_lost,
         "steps": views.step_rows(rollout) if rollout else [],
+        "sides": " / ".join(views.sides(rollout)) if rollout else "",
+        "alone": roles.judged_alone(verdict),
         "weights": figures.weights(rollout) if rollout else None,
         "requests": figures.requests(rollout) if rollout else None,
         "examples": _examples(records),

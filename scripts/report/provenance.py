@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scripts.report import text
+from scripts.report import roles, text
 from scripts.report.load import Records
 from scripts.report.views import Provenance
 
@@ -16,7 +16,7 @@ def provenance(records: Records) -> list[Provenance]:
 
 def mismatches(records: Records) -> list[str]:
     """A sentence for each pair of records that should speak of the same thing and does not."""
-    dataset, training, model, green = records.dataset, records.training, records.model, records.green
+    dataset, training, model, deployed = records.dataset, records.training, records.model, records.candidate
     verdict, rollout = records.verdict, records.rollout
     pairs = [
         (
@@ -27,20 +27,26 @@ def mismatches(records: Records) -> list[str]:
             "training.json",
         ),
         ("the tuned model", training and training.model_digest, "training.json", model and model.digest, "model.json"),
-        ("the candidate", model and model.digest, "model.json", green and green.model_digest, "deployment-green.json"),
+        (
+            "the candidate",
+            model and model.digest,
+            "model.json",
+            deployed and deployed.model_digest,
+            "deployment-candidate.json",
+        ),
         (
             "the candidate",
             verdict and verdict.candidate_model,
             "verdict.json",
-            green and green.model_digest,
-            "deployment-green.json",
+            deployed and deployed.model_digest,
+            "deployment-candidate.json",
         ),
         (
-            "the baseline",
+            "the live model",
             verdict and verdict.baseline_model,
             "verdict.json",
-            records.blue and records.blue.model_digest,
-            "deployment-blue.json",
+            roles.stable_model(records)[1],
+            "deployment-stable.json" if records.stable else "live.json",
         ),
         ("the verdict", verdict and verdict.digest, "verdict.json", rollout and rollout.verdict_digest, "rollout.json"),
     ]
@@ -49,14 +55,35 @@ def mismatches(records: Records) -> list[str]:
         for what, a, one, b, other in pairs
         if a and b and _bare(a) != _bare(b)
     ]
+    found += _colours(records)
+    if roles.judged_alone(verdict) and roles.live_seen(records):
+        found.append("The verdict compares the candidate with nothing, although a live model is on record.")
     tables = {t.digest for t in records.scores}
     for side, digest in (
-        ("candidate", verdict and verdict.candidate_scores_digest),
-        ("baseline", verdict and verdict.baseline_scores_digest),
+        ("candidate's", verdict and verdict.candidate_scores_digest),
+        ("live model's", verdict and verdict.baseline_scores_digest),
     ):
         if digest and records.scores and digest not in tables:
             found.append(f"The scores in this folder are not the {side} scores that the verdict judged.")
     return found
+
+
+def _colours(records: Records) -> list[str]:
+    """Where the records put a role on two colours: a rollout moves traffic by colour, so one of them is wrong."""
+    rollout, stable, candidate, live = records.rollout, records.stable, records.candidate, records.live
+    if rollout is None:
+        return []
+    said = [
+        ("live model", rollout.stable, "deployment-stable.json", stable.deployment if stable else None),
+        ("live model", rollout.stable, "live.json", live.stable if live else None),
+        ("candidate", rollout.candidate, "deployment-candidate.json", candidate.deployment if candidate else None),
+    ]
+    return [
+        f"The records do not agree on the {role}'s colour: "
+        f"rollout.json has {moved or 'none'}, {file} has {name or 'none'}."
+        for role, moved, file, name in said
+        if name is not None and name != moved
+    ]
 
 
 def _bare(digest: str) -> str:
@@ -81,17 +108,16 @@ def _rows(records: Records) -> Iterator[Provenance]:
         yield Provenance("Base model digest", training.base_model_digest or "")
         yield Provenance("Compute", training.compute or "", copy=False)
     if model:
-        yield Provenance(
-            "Model", f"{model.name or ''}:{'' if model.version is None else model.version}".strip(":"), copy=False
-        )
+        yield Provenance("Model", roles.model_name(model), copy=False)
         yield Provenance("Model digest", model.digest or "")
     if verdict:
         yield Provenance("Verdict digest", verdict.digest or "")
         yield Provenance("Candidate model judged", verdict.candidate_model or "")
-        yield Provenance("Baseline model judged", verdict.baseline_model or "")
+        yield Provenance("Live model judged", verdict.baseline_model or "")
         yield Provenance("Policy digest", verdict.policy_digest or "")
         yield Provenance("Prompts digest", verdict.prompts_digest or "")
         yield Provenance("Judged at", verdict.created_at or "", copy=False)
     if rollout:
         yield Provenance("Endpoint", rollout.endpoint or "", copy=False)
+        yield Provenance("Approved by", rollout.approved_by or "", copy=False)
         yield Provenance("Rollout ended", rollout.ended_at or "", copy=False)

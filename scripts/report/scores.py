@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from scripts.report import models as m
 from scripts.report.load import Records, ScoreTable
 
-LABELS = {"blue-zero-shot": "Base, zero-shot", "blue-few-shot": "Base, few-shot", "green": "Tuned candidate"}
-CANDIDATE = "green"
-BASELINES = ("blue-few-shot", "blue-zero-shot")
+STABLE, FEW_SHOT, CANDIDATE = "stable", "stable-few-shot", "candidate"
+LABELS = {STABLE: "Live model, zero-shot", FEW_SHOT: "Live model, few-shot", CANDIDATE: "Candidate"}
+BASELINES = (FEW_SHOT, STABLE)
 Z95 = 1.959964
 
 
@@ -41,7 +41,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Flip:
-    """A prompt whose score changed; `change` is candidate minus baseline."""
+    """A prompt whose score changed; `change` is candidate minus live model."""
 
     prompt_id: str
     history: tuple[m.Turn, ...]
@@ -103,7 +103,7 @@ def primary(records: Records) -> str:
 
 
 def judged_baseline(records: Records) -> ScoreTable | None:
-    """The base table that the gate compared with: the one the verdict names by digest, else the better one."""
+    """The live model's table that the gate compared with: the one the verdict names by digest, else the better one."""
     named = records.verdict.baseline_scores_digest if records.verdict else None
     for table in records.scores:
         if named and table.digest == named:

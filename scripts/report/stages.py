@@ -8,20 +8,26 @@ from typing import Literal
 
 from scripts.report import text
 from scripts.report.load import Records
+from scripts.report.scores import CANDIDATE, FEW_SHOT, STABLE
 
 State = Literal["done", "stopped", "unsure", "not reached"]
 
-RECORD_OF = {
-    "data": "dataset",
-    "deploy blue": "blue",
-    "train": "training",
-    "register": "model",
-    "deploy green": "green",
-    "evaluate green": "scores",
-    "gate": "verdict",
-    "rollout": "rollout",
+LEAVES: dict[str, Callable[[Records], object]] = {
+    "data": lambda records: records.dataset,
+    "train": lambda records: records.training,
+    "register": lambda records: records.model,
+    "deploy candidate": lambda records: records.candidate,
+    "evaluate candidate": lambda records: records.table(CANDIDATE),
+    "gate": lambda records: records.verdict,
+    "rollout": lambda records: records.rollout,
 }
-"""The stages that leave a record, in order; other stages of seconds.jsonl are shown where they ran."""
+"""The stages of every train and the record that each leaves, in order."""
+OF_THE_LIVE_MODEL: dict[str, Callable[[Records], object]] = {
+    "deploy stable": lambda records: records.stable,
+    "evaluate stable": lambda records: records.table(STABLE),
+    "evaluate stable, few-shot": lambda records: records.table(FEW_SHOT),
+}
+"""Stages that leave a record and that a train may well not have: a live model is there already, or not yet."""
 
 _GATE: dict[str, tuple[State, str]] = {
     "pass": ("done", "passed"),
@@ -59,7 +65,7 @@ class Stage:
 
 
 def strip(records: Records) -> list[Stage]:
-    """Every stage that ran, in the order of seconds.jsonl, then those that a whole train has and this one has not."""
+    """Every stage that ran, in the order of seconds.jsonl, then those of a whole train that have no seconds."""
     total = sum(s.seconds for s in records.seconds)
     ran = [
         Stage(s.stage, s.seconds, 100 * s.seconds / total if total else 0.0, *_state(s.stage, records))
@@ -67,8 +73,8 @@ def strip(records: Records) -> list[Stage]:
     ]
     names = {stage.name for stage in ran}
     rest = [
-        Stage(name, None, 0.0, *(_state(name, records) if getattr(records, record) else _NEVER))
-        for name, record in RECORD_OF.items()
+        Stage(name, None, 0.0, *(_state(name, records) if left(records) else _NEVER))
+        for name, left in LEAVES.items()
         if name not in names
     ]
     return ran + rest
@@ -76,8 +82,8 @@ def strip(records: Records) -> list[Stage]:
 
 def _state(name: str, records: Records) -> tuple[State, str]:
     """How a stage ended: by its record where it has one; a stage that ran and left none is not called done."""
-    record = RECORD_OF.get(name)
-    if record and not getattr(records, record):
+    left = LEAVES.get(name) or OF_THE_LIVE_MODEL.get(name)
+    if left and not left(records):
         return "unsure", "left no record"
     judge = _JUDGES.get(name)
     return judge(records) if judge else ("done", "done")

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scripts.report import models as m
-from scripts.report import text
+from scripts.report import roles, text
 from scripts.report.load import Records
 from scripts.report.scores import primary
 
 Tone = Literal["good", "bad", "warn", "info"]
 ICONS: dict[Tone, str] = {"good": "✓", "bad": "✕", "warn": "!", "info": "i"}
 UNTOUCHED = "There was no rollout, so traffic is as it was."
+FIRST = "There is no earlier model to go back to: this is the first release."
 READ_TRAFFIC = "Read the endpoint's traffic before anything else."
 
 
@@ -44,8 +45,11 @@ def final_traffic(records: Records) -> dict[str, int]:
         return {}
     if records.rollout:
         return dict(records.rollout.writes[-1].traffic) if records.rollout.writes else {}
-    both = {"blue": records.blue, "green": records.green}
-    return {colour: d.weight for colour, d in both.items() if d and d.weight is not None}
+    both = [d for d in (records.stable, records.candidate) if d]
+    weights = {d.deployment: d.weight for d in both if d.deployment and d.weight is not None}
+    if records.live and records.live.stable and not records.stable:
+        weights = {records.live.stable: 100, **weights}
+    return weights
 
 
 def tell(records: Records) -> Story:
@@ -60,13 +64,15 @@ def tell(records: Records) -> Story:
         why = "A verdict that cannot be used counts as none, and there is no rollout among the records."
         return Story("warn", "Outcome unknown: the verdict cannot be used", why, "Run the gate again.")
     if records.verdict:
-        return _judged(records.verdict)
+        return _judged(records, records.verdict)
     return _stopped(records)
 
 
 def _rolled(records: Records, rollout: m.Rollout) -> Story:
     why = sentence(rollout.reason or "the rollout record gives no reason")
     stable, candidate, traffic = rollout.stable, rollout.candidate, final_traffic(records)
+    if not stable and rollout.state in ("ROLLED_BACK", "ROLLBACK_STUCK"):
+        return _first_taken_back(rollout, why)
     back = f'`python -m scripts rollback --to {stable} --reason "…"`'
     if rollout.state == "PROMOTED":
         return _promoted(records, rollout, back)
@@ -84,6 +90,15 @@ def _rolled(records: Records, rollout: m.Rollout) -> Story:
     return Story("info", f"Rollout under way: {rollout.state}", why, "Draw this page again when it has ended.")
 
 
+def _first_taken_back(rollout: m.Rollout, why: str) -> Story:
+    """A first release has no model to come back to: taken back means that nobody serves."""
+    nobody = bool(rollout.writes) and not any(rollout.writes[-1].traffic.values())
+    if rollout.state == "ROLLED_BACK" and nobody:
+        following = f"Look at the step that failed and at the errors of {rollout.candidate} below before another try."
+        return Story("bad", "First release taken back: no model serves", why, following, "↩")
+    return Story("bad", f"First release not taken back: {rollout.candidate} may still serve", why, READ_TRAFFIC)
+
+
 def _promoted(records: Records, rollout: m.Rollout, back: str) -> Story:
     seen = next((s.traffic_read_back for s in reversed(rollout.steps) if s.traffic_read_back), {})
     serves = f"{rollout.candidate} serves 100 %"
@@ -95,10 +110,14 @@ def _promoted(records: Records, rollout: m.Rollout, back: str) -> Story:
         said = f"says {records.verdict.outcome}" if records.verdict else "is not among the records"
         why = f"The verdict {said}, although the rollout says PROMOTED."
         return Story(
-            "warn", f"Released without a passing verdict: {serves}", why, f"Find out why; {back} takes it back."
+            "warn",
+            f"Released without a passing verdict: {serves}",
+            why,
+            "Find out why" + (f"; {back} takes it back." if rollout.stable else "."),
         )
-    following = f"To take it back: {back}."
-    why = " ".join(part for part in (_gain(records), sentence(rollout.reason or "")) if part)
+    following = f"To take it back: {back}." if rollout.stable else FIRST
+    gained = _gain(records) or reason(records.verdict)
+    why = " ".join(part for part in (gained, sentence(rollout.reason or "")) if part)
     return Story("good", f"Released: {serves}", why, following)
 
 
@@ -140,15 +159,24 @@ _JUDGED: dict[m.Outcome, tuple[Tone, str, str]] = {
 }
 
 
-def _judged(verdict: m.Verdict) -> Story:
+def _judged(records: Records, verdict: m.Verdict) -> Story:
     why = reason(verdict)
+    candidate = roles.candidate(records)
+    serving = f"{candidate} has had all traffic since it was deployed"
+    already = bool(candidate) and final_traffic(records).get(candidate) == 100
     if verdict.outcome != "pass":
         tone, headline, following = _JUDGED[verdict.outcome]
-        return Story(tone, headline, why, f"{UNTOUCHED} {following}")
+        return Story(
+            tone, headline, why, f"{f'There was no rollout, and {serving}.' if already else UNTOUCHED} {following}"
+        )
     if not verdict.bound:
         headline = "Passed at the gate, but the verdict names no model"
         return Story("warn", headline, why, "A rollout refuses it: run the gate with both models' digests.")
-    following = "If you approve it: `python -m scripts rollout run --candidate green`."
+    if already:
+        headline = f"Passed at the gate: {candidate} serves 100 %"
+        return Story("info", headline, why, f"Nothing is left to do: {serving}.", "✓")
+    command = f"`python -m scripts rollout run --candidate {candidate or 'COLOUR'}`"
+    following = f"If you approve it, this comes next: {command}."
     return Story("info", "Passed at the gate, not rolled out", why, following, "✓")
 
 

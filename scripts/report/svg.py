@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 INK, MUTED, GRID, BLUE, GREEN, BAD, PAPER, SOFT = (f"#0{i}0{i}0{i}" for i in range(1, 9))
+DEPLOYED = {"blue": BLUE, "green": GREEN}
 _VARIABLES = {
     INK: "ink",
     MUTED: "muted",
@@ -60,6 +61,13 @@ def canvas(width: int, height: float) -> Iterator[tuple[Any, Any]]:
         warnings.simplefilter("ignore", UserWarning)  # a label in a script that the measuring font lacks still shows
         figure = Figure(figsize=(width / 72, height / 72), dpi=72)
         yield figure, figure.add_subplot()
+
+
+def drawn(stable: str, candidate: str) -> tuple[str, str]:
+    """The drawn colours of two deployments: their own where they are called blue and green, and never the same."""
+    below = DEPLOYED.get(candidate) or (GREEN if DEPLOYED.get(stable) != GREEN else BLUE)
+    above = DEPLOYED.get(stable)
+    return (above if above and above != below else BLUE if below == GREEN else GREEN), below
 
 
 def inline(figure: Any, ident: str, alt: str) -> str:

@@ -31,13 +31,13 @@ def terminal_summary(records: Path, console: Console | None = None) -> None:
     title = Text(f" {story.sign} {story.headline} ", f"bold {style}")
     console.print(Panel(Group(*body), title=title, title_align="left", border_style=style, padding=(1, 2)))
     if found.verdict and found.verdict.metrics:
-        table = _table("Metric", "Baseline", "Candidate", "Points", "Interval", "Outcome")
+        columns = views.metric_columns(found.verdict)
+        table = _table(*columns.values(), "Outcome")
         for row in views.metric_rows(found.verdict):
-            cells = [row[key] for key in ("name", "baseline", "candidate", "difference", "interval")]
-            table.add_row(*map(Text, cells), Text(row["outcome"], STYLES[row["tone"]]))
+            table.add_row(*(Text(row[key]) for key in columns), Text(row["outcome"], STYLES[row["tone"]]))
         console.print(table)
     if found.rollout and found.rollout.steps:
-        pair = f"{found.rollout.stable} / {found.rollout.candidate}"
+        pair = " / ".join(views.sides(found.rollout))
         table = _table("Weight", f"Requests {pair}", f"Errors {pair}", "Decision")
         for row in views.step_rows(found.rollout):
             cells = [row[key] for key in ("weight", "requests", "errors")]

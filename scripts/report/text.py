@@ -15,7 +15,7 @@ MINUS = "−"
 
 def is_share(comparison: m.Comparison) -> bool:
     """Whether a comparison is of shares in [0, 1], which are written as percent and points."""
-    values = [comparison.baseline, comparison.candidate, comparison.difference, *(comparison.interval or ())]
+    values = (comparison.baseline, comparison.candidate, comparison.difference, *(comparison.interval or ()))
     return all(abs(v) <= 1 for v in values if v is not None)
 
 
@@ -58,6 +58,14 @@ def interval(metric: m.Comparison) -> str:
     if metric.interval is None:
         return NONE
     return " to ".join(change(metric, end) for end in metric.interval)
+
+
+def levels(ends: m.Interval) -> str:
+    """ "85.0 % to 98.9 %": an interval of a value itself; figures for what is no share."""
+    if ends is None:
+        return NONE
+    write = percent if all(abs(end) <= 1 for end in ends) else number
+    return " to ".join(write(end) for end in ends)
 
 
 def duration(seconds: float | None) -> str:

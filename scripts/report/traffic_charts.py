@@ -8,8 +8,6 @@ from typing import Any
 
 from scripts.report import svg
 
-COLOURS = {"blue": svg.BLUE, "green": svg.GREEN}
-
 
 @dataclass(frozen=True)
 class Load:
@@ -20,10 +18,6 @@ class Load:
     errors: Mapping[str, int]
 
 
-def colour_of(deployment: str, stable: str) -> str:
-    return COLOURS.get(deployment, svg.BLUE if deployment == stable else svg.GREEN)
-
-
 def weights(
     writes: Sequence[tuple[float, Mapping[str, int]]],
     end: float,
@@ -32,7 +26,10 @@ def weights(
     ident: str,
     alt: str,
 ) -> str:
-    """The candidate's share of traffic from below, the stable's from above. Times in seconds since the start."""
+    """The candidate's share of traffic from below, the stable's from above. Times in seconds since the start.
+
+    Without a stable (a first release) the rest is served by nobody and stays empty.
+    """
     stable, candidate = names
     height = 250
     with svg.canvas(width, height) as (figure, axes):
@@ -41,9 +38,10 @@ def weights(
         share = [weight.get(candidate, 0) for _, weight in writes]
         share.append(share[-1])
         whole = [100] * len(times)
-        below, above = colour_of(candidate, stable), colour_of(stable, stable)
+        above, below = svg.drawn(stable, candidate)
         axes.fill_between(times, 0, share, step="post", color=below, alpha=0.85, linewidth=0)
-        axes.fill_between(times, share, whole, step="post", color=above, alpha=0.2, linewidth=0)
+        if stable:
+            axes.fill_between(times, share, whole, step="post", color=above, alpha=0.2, linewidth=0)
         axes.step(times, share, where="post", color=below, linewidth=2.5)
         for index, (at, _) in enumerate(writes):
             until = times[index + 1]
@@ -75,11 +73,11 @@ def _names(axes: Any, writes: Sequence[object], times: list[float], share: list[
     spans = [(times[i + 1] - times[i], i) for i in range(len(writes))]
     for name, part in ((stable, [100 - s for s in share]), (candidate, share)):
         room = [(span, i) for span, i in spans if part[i] >= 40]
-        if not room:
+        if not (name and room):
             continue
         _, i = max(room)
         y = 100 - part[i] / 2 if name == stable else part[i] / 2
-        colour = colour_of(stable, stable) if name == stable else svg.PAPER
+        colour = svg.drawn(*names)[0] if name == stable else svg.PAPER
         axes.text(
             (times[i] + times[i + 1]) / 2,
             y,
@@ -94,20 +92,21 @@ def _names(axes: Any, writes: Sequence[object], times: list[float], share: list[
 
 def requests(loads: Sequence[Load], names: tuple[str, str], width: int, ident: str, alt: str) -> str:
     """Requests answered by each colour in each step; the part that failed is filled in the warning colour."""
-    stable, candidate = names
+    sides = [side for side in zip((-0.19, 0.19), names, svg.drawn(*names), strict=True) if side[1]]
+    middle = 0.19 if len(sides) == 1 else 0.0  # one side alone stands in the middle of its row
     step = 58
     height = step * len(loads) + 48
     with svg.canvas(width, height) as (figure, axes):
         figure.subplots_adjust(64 / width, 40 / height, 1 - 134 / width, 1 - 6 / height)
         most = max((n for load in loads for n in load.requests.values()), default=1) or 1
         for y, load in enumerate(loads):
-            for offset, name in ((-0.19, stable), (0.19, candidate)):
-                n, bad = load.requests.get(name, 0), load.errors.get(name, 0)
-                axes.barh(y + offset, n, 0.32, color=colour_of(name, stable))
-                axes.barh(y + offset, bad, 0.32, color=svg.BAD)
+            for offset, name, drawn in sides:
+                n, bad, at = load.requests.get(name, 0), load.errors.get(name, 0), y + offset - middle
+                axes.barh(at, n, 0.32, color=drawn)
+                axes.barh(at, bad, 0.32, color=svg.BAD)
                 said = f"{svg.label(name, 12)} {n}" + (f", {bad} failed" if bad else "")
                 colour, weight = (svg.BAD, "bold") if bad else (svg.INK, "normal")
-                axes.text(n + most * 0.02, y + offset, said, va="center", color=colour, weight=weight)
+                axes.text(n + most * 0.02, at, said, va="center", color=colour, weight=weight)
         axes.set_yticks(range(len(loads)), [svg.label(load.label, 9) for load in loads])
         axes.tick_params(axis="y", labelcolor=svg.INK)
         axes.set_ylim(len(loads) - 0.5, -0.5)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scripts.report import models as m
-from scripts.report import text
+from scripts.report import roles, text
 from scripts.report.load import Records
 from scripts.report.scores import LABELS, median
 
@@ -35,7 +35,7 @@ def metric_rows(verdict: m.Verdict) -> list[dict[str, str]]:
             "baseline": text.level(x, x.baseline),
             "candidate": text.level(x, x.candidate),
             "difference": text.change(x, x.difference),
-            "interval": text.interval(x),
+            "interval": text.levels(x.candidate_interval) if x.difference is None else text.interval(x),
             "margin": text.NONE if x.margin is None else text.change(x, -x.margin),
             "floor": text.level(x, x.floor),
             "n": "" if x.n is None else f"{x.n:,}",
@@ -45,6 +45,14 @@ def metric_rows(verdict: m.Verdict) -> list[dict[str, str]]:
         }
         for x in verdict.metrics
     ]
+
+
+def metric_columns(verdict: m.Verdict) -> dict[str, str]:
+    """The columns that say how each metric came out; a candidate that was judged alone has no difference."""
+    if roles.judged_alone(verdict):
+        return {"name": "Metric", "candidate": "Candidate", "interval": "Interval", "floor": "Floor"}
+    compared = {"baseline": "Live model", "candidate": "Candidate", "difference": "Difference", "interval": "Interval"}
+    return {"name": "Metric", **compared}
 
 
 def slice_rows(verdict: m.Verdict) -> list[dict[str, str]]:
@@ -111,8 +119,13 @@ def training_rows(training: m.Training) -> list[tuple[str, str]]:
     ]
 
 
+def sides(rollout: m.Rollout) -> list[str]:
+    """The deployments that shared the traffic, the stable one first; a first release has no stable one."""
+    return [name for name in (rollout.stable, rollout.candidate) if name]
+
+
 def step_rows(rollout: m.Rollout) -> list[dict[str, str]]:
-    names = (rollout.stable, rollout.candidate)
+    names = sides(rollout)
 
     def cells(values: dict[str, int] | dict[str, float | None]) -> str:
         return " / ".join(text.number(values.get(name)) for name in names)

@@ -11,6 +11,11 @@ from typing import Any
 
 from tests.bench._limit import against
 
+EVALUATED = {
+    "stable": "evaluate stable",
+    "stable-few-shot": "evaluate stable, few-shot",
+    "candidate": "evaluate candidate",
+}
 LIMIT_SECONDS, LIMIT_OVERHEAD, LIMIT_GB = 420.0, 60.0, 8.0
 
 
@@ -53,16 +58,11 @@ def overhead(out: Path) -> dict[str, tuple[float, float]]:
         "train": metrics["train_seconds"] + metrics["eval_seconds"],
         "rollout": sum(step["sending_seconds"] for step in rollout["steps"]),
     }
-    for colour in ("blue", "green"):
-        record = json.loads((out / f"deployment-{colour}.json").read_text())
-        work[f"deploy {colour}"] = record["smoke"]["seconds"]
-    for table in ("blue-zero-shot", "blue-few-shot", "green"):
-        stage = {
-            "blue-zero-shot": "evaluate blue",
-            "blue-few-shot": "evaluate blue, few-shot",
-            "green": "evaluate green",
-        }
-        work[stage[table]] = json.loads((out / "scores" / f"{table}.run.json").read_text())["answer_seconds"]
+    for role in ("stable", "candidate"):
+        record = json.loads((out / f"deployment-{role}.json").read_text())
+        work[f"deploy {role}"] = record["smoke"]["seconds"]
+    for table, stage in EVALUATED.items():
+        work[stage] = json.loads((out / "scores" / f"{table}.run.json").read_text())["answer_seconds"]
     lines = [json.loads(line) for line in (out / "seconds.jsonl").read_text().splitlines()]
     return {
         line["stage"]: (line["seconds"], max(0.0, line["seconds"] - work.get(line["stage"], 0.0))) for line in lines

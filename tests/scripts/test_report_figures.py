@@ -36,7 +36,7 @@ def table(name: str, values: list[float], answers: list[str] | None = None) -> S
 
 @given(st.lists(st.booleans(), min_size=1, max_size=60))
 def test_the_error_bars_are_wilson_intervals(hits: list[bool]) -> None:
-    found = mean(table("green", [float(h) for h in hits]), "exact_match")
+    found = mean(table("candidate", [float(h) for h in hits]), "exact_match")
     expected = binomtest(sum(hits), len(hits)).proportion_ci(0.95, "wilson")
     assert found is not None
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-6)
@@ -64,8 +64,8 @@ def test_no_answer_scores_nothing_but_a_lost_request_does_not_count() -> None:
 
 
 def test_losses_come_before_gains_and_each_key_is_marked() -> None:
-    before = table("blue-few-shot", [1, 0, 1, 1], ['{"a":"x"}', "no", '{"a":"x"}', '{"a":"x"}'])
-    after = table("green", [1, 1, 0, 0], ['{"a":"x"}', '{"a":"x"}', '{"a":"y","b":1}', "{"])
+    before = table("stable-few-shot", [1, 0, 1, 1], ['{"a":"x"}', "no", '{"a":"x"}', '{"a":"x"}'])
+    after = table("candidate", [1, 1, 0, 0], ['{"a":"x"}', '{"a":"x"}', '{"a":"y","b":1}', "{"])
     assert count_changes(before, after, "exact_match") == (2, 1)
     found = flips(before, after, "exact_match")
     assert [(f.prompt_id, f.change) for f in found] == [("p2", -1), ("p3", -1), ("p1", 1)]
@@ -77,7 +77,7 @@ def test_losses_come_before_gains_and_each_key_is_marked() -> None:
 
 def test_the_baseline_is_the_one_that_the_verdict_names() -> None:
     found = judged_baseline(load(FIXTURES / "promoted"))
-    assert found and found.name == "blue-few-shot"
+    assert found and found.name == "stable-few-shot"
 
 
 @pytest.mark.parametrize(

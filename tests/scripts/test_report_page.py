@@ -131,9 +131,9 @@ def test_worst_examples_come_first_and_are_real(pages: dict[str, Page]) -> None:
             row["prompt_id"]: row["metrics"]["exact_match"]
             for row in map(json.loads, (FIXTURES / "refused/scores" / f"{side}.jsonl").read_text().splitlines())
         }
-        for side in ("blue-few-shot", "green")
+        for side in ("stable-few-shot", "candidate")
     }
-    worse = {p for p, score in rows["green"].items() if score < rows["blue-few-shot"][p]}
+    worse = {p for p, score in rows["candidate"].items() if score < rows["stable-few-shot"][p]}
     shown = re.findall(r"(worse|better) (h-\d+)", " ".join(pages["refused"].of["flip"].split()))
     assert len(shown) == 10
     assert {kind for kind, _ in shown} == {"worse"}

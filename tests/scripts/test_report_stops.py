@@ -20,7 +20,7 @@ from scripts.report.page import render
 from scripts.report.story import final_traffic, tell
 
 FIXTURES = Path(__file__).parent / "fixtures" / "report"
-DOCUMENTS = ("dataset", "training", "model", "deployment-blue", "deployment-green", "verdict", "rollout")
+DOCUMENTS = ("dataset", "training", "model", "deployment-stable", "deployment-candidate", "verdict", "rollout")
 GARBAGE = {
     "half a document": b'{"schema_version": 1,',
     "another type": b"[]",
@@ -90,12 +90,12 @@ def test_numbers_that_are_none_are_left_out(folder: Path) -> None:
 
 
 def test_a_score_table_with_a_broken_line_is_left_out_whole(folder: Path) -> None:
-    path = folder / "scores" / "green.jsonl"
+    path = folder / "scores" / "candidate.jsonl"
     path.write_text(path.read_text() + "{broken\n")
     found = load(folder)
-    assert [t.name for t in found.scores] == ["blue-zero-shot", "blue-few-shot"]
-    assert any("green.jsonl, line" in problem for problem in found.problems)
-    assert "Tuned candidate" not in re.sub(r"(?s)<dl class=\"facts\">.*?</dl>", "", render(found))
+    assert [t.name for t in found.scores] == ["stable", "stable-few-shot"]
+    assert any("candidate.jsonl, line" in problem for problem in found.problems)
+    assert '<th scope="row">Candidate</th>' not in render(found)
 
 
 def test_nothing_at_all(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_without_a_rollout_the_verdict_speaks(outcome: str, bound: bool, start: 
 
 
 def test_training_and_data_can_stop_the_train(folder: Path) -> None:
-    for name in ("verdict", "rollout", "model", "deployment-green"):
+    for name in ("verdict", "rollout", "model", "deployment-candidate"):
         (folder / f"{name}.json").unlink()
     (folder / "seconds.jsonl").write_text('{"stage": "train", "seconds": 9}\n')
     assert tell(load(folder)).headline == "Stopped before the gate"
@@ -164,11 +164,11 @@ def test_training_and_data_can_stop_the_train(folder: Path) -> None:
 
 
 def test_records_that_do_not_belong_together_are_named(folder: Path) -> None:
-    edit(folder / "deployment-green.json", model_digest="f" * 64)
-    shutil.copy(FIXTURES / "refused/scores/green.jsonl", folder / "scores/green.jsonl")
+    edit(folder / "deployment-candidate.json", model_digest="f" * 64)
+    shutil.copy(FIXTURES / "refused/scores/candidate.jsonl", folder / "scores/candidate.jsonl")
     html = render(load(folder))
     assert "The records do not agree on the candidate" in html
-    assert "not the candidate scores that the verdict judged" in html
+    assert "not the candidate&#39;s scores that the verdict judged" in html
 
 
 JSON = st.recursive(
