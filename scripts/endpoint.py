@@ -8,7 +8,7 @@ from typing import Any, Self
 import httpx
 from azure.core.exceptions import ResourceNotFoundError
 
-from scripts import azure_ml
+from scripts import azure_ml, records
 from scripts.errors import AzureFailed, InvalidInput
 from scripts.settings import Settings
 
@@ -41,6 +41,15 @@ class Endpoint:
         with azure_ml.explained(f"Reading endpoint {self.name}"):
             return _nonzero(self._ml.online_endpoints.get(self.name).traffic)
 
+    def tags(self) -> dict[str, str]:
+        with azure_ml.explained(f"Reading endpoint {self.name}"):
+            return dict(self._ml.online_endpoints.get(self.name).tags or {})
+
+    def all_names(self) -> list[str]:
+        """The endpoints of the workspace."""
+        with azure_ml.explained("Listing the endpoints"):
+            return sorted(str(each.name) for each in self._ml.online_endpoints.list())
+
     def scoring_uri(self) -> str:
         with azure_ml.explained(f"Reading endpoint {self.name}"):
             return str(self._ml.online_endpoints.get(self.name).scoring_uri)
@@ -50,22 +59,37 @@ class Endpoint:
         with azure_ml.explained(f"Listing the deployments of {self.name}"):
             return {str(each.name): each for each in self._ml.online_deployments.list(self.name)}
 
-    def deployment_digest(self, name: str) -> str:
-        """The digest tag of the model that a deployment runs, asked of Azure and not of our own records."""
+    def deployed_model(self, name: str) -> records.Model:
+        """The model that a deployment runs, asked of Azure and not of our own records; its digest may be ""."""
         deployment = self.deployments().get(name)
         if deployment is None:
             raise InvalidInput(f"Endpoint {self.name} has no deployment {name}: deploy it first.")
         with azure_ml.explained(f"Reading the model of {name}"):
             # The ARM id of a model ends in …/models/NAME/versions/VERSION.
             model, _, version = str(deployment.model).rsplit("/", 3)[1:]
-            return str((self._ml.models.get(model, version).tags or {}).get("digest", ""))
+            found = self._ml.models.get(model, version)
+        tags = found.tags or {}
+        lineage = records.Lineage(**{key: tags[key] for key in ("data", "code", "recipe", "job") if key in tags})
+        return records.Model(
+            name=model,
+            version=version,
+            id=str(found.id),
+            digest=str(tags.get("digest", "")),
+            path=str(found.path),
+            lineage=lineage,
+        )
+
+    def deployment_digest(self, name: str) -> str:
+        """The digest tag of the model that a deployment runs."""
+        return self.deployed_model(name).digest
 
     def set_traffic(self, weights: Mapping[str, int], tags: Mapping[str, str] | None = None) -> dict[str, int]:
         """Write all weights at once, then read until Azure says the same. Returns what was read back.
 
-        Raises ValueError for weights that do not add up to 100, AzureFailed when they never read back as written.
+        {} takes the traffic from everybody: the way back of a first release. Raises ValueError for other weights that
+        do not add up to 100, AzureFailed when they never read back as written.
         """
-        if sum(weights.values()) != 100 or min(weights.values()) < 0:
+        if weights and (sum(weights.values()) != 100 or min(weights.values()) < 0):
             raise ValueError(f"traffic weights must be whole percents that add up to 100, not {dict(weights)}")
         with azure_ml.explained(f"Setting the traffic of {self.name} to {dict(weights)}"):
             endpoint = self._ml.online_endpoints.get(self.name)

@@ -84,6 +84,15 @@ class Model(Record):
     lineage: Lineage
 
 
+class Live(Record):
+    """`live.json`: which colour is live with which model (both empty before the first release), and which is idle."""
+
+    endpoint: str
+    stable: str
+    idle: str
+    model: Model | None
+
+
 class Smoke(Part):
     requests: int
     failures: int
@@ -101,6 +110,7 @@ class Deployment(Record):
     instance_type: str
     weight: int
     smoke: Smoke
+    kept: bool = False  # it was there already, made of the same parts
 
 
 class Step(Part):
@@ -128,7 +138,10 @@ class Write(Part):
 
 
 class Rollout(Record):
-    """`rollout.json`: every weight that was written and why the rollout ended as it did."""
+    """`rollout.json`: every weight that was written and why the rollout ended as it did.
+
+    `stable` is "" for a first release. `epoch` counts the processes that ran it, `runner` is where the last one ran.
+    """
 
     endpoint: str
     stable: str
@@ -136,6 +149,9 @@ class Rollout(Record):
     state: Literal["PROMOTED", "ROLLED_BACK", "ROLLBACK_STUCK"]
     reason: str
     verdict_digest: str
+    approved_by: str | None = None
+    epoch: int = 1
+    runner: str = ""
     started_at: datetime
     ended_at: datetime
     steps: list[Step]
@@ -169,10 +185,14 @@ def write(record: BaseModel, path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".{path.name}.{os.getpid()}")
-        beside.write_text(text, encoding="utf-8")
+        beside.write_bytes(content)
         beside.replace(path)
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be written ({error.strerror}); choose another --out.") from None

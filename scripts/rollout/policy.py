@@ -25,6 +25,7 @@ class Policy(BaseModel):
     max_looks: int = Field(ge=1)
     max_errors_in_a_row: int = Field(ge=1)
     max_error_rate: float = Field(gt=0, lt=1)
+    approval_max_age_hours: float = Field(gt=0)
 
     @model_validator(mode="after")
     def steps_rise_to_all_traffic(self) -> Self:

@@ -23,7 +23,8 @@ run=".venv/bin/python -m scripts"
 $run train --recipe cpu_demo --dataset "$DEMO_OUT/dataset.json" --base-model "$DEMO_OUT/model-baseline.json" \\
   --out "$DEMO_OUT/training-again.json" || exit 9
 $run deploy --deployment green --model "$DEMO_OUT/model.json" --out "$DEMO_OUT/deployment-again.json" || exit 9
-$run rollout run --candidate green --verdict "$DEMO_OUT/verdict.json" --out "$DEMO_OUT/rollout-again.json" || exit 9
+$run rollout run --again --candidate green --verdict "$DEMO_OUT/verdict.json" \\
+  --out "$DEMO_OUT/rollout-again.json" || exit 9
 """
 
 

@@ -1,124 +1,155 @@
 """The rollout's executor against an endpoint that fails, drifts and loses requests. (The real endpoint: tests/e2e.)"""
 
-from collections.abc import Callable, Mapping
-from random import Random
-from typing import Any, cast
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts.endpoint import Answer, Endpoint, Requests
 from scripts.errors import AzureFailed, InvalidInput, Refused
 from scripts.records import Rollout
-from scripts.rollout import policy as policies
-from scripts.rollout.run import Executor, check_verdict, live_colour
-
-POLICY = policies.load()
-
-
-class Endpoints:
-    """Weights in memory; `fail_on` names the writes (counted from 1) that Azure refuses."""
-
-    name = "ticket-triage"
-
-    def __init__(self, fail_on: frozenset[int] = frozenset(), drift_after: int | None = None) -> None:
-        self.weights = {"blue": 100}
-        self.writes: list[dict[str, int]] = []
-        self.fail_on, self.drift_after = fail_on, drift_after
-        self.reads = 0
-
-    def traffic(self) -> dict[str, int]:
-        self.reads += 1
-        if self.drift_after is not None and self.reads > self.drift_after and len(self.writes) == 1:
-            return {"blue": 50, "green": 50}
-        return self.weights
-
-    def set_traffic(self, weights: Mapping[str, int], tags: Mapping[str, str] | None = None) -> dict[str, int]:
-        assert tags
-        self.writes.append(dict(weights))
-        if len(self.writes) in self.fail_on:
-            raise AzureFailed("503")
-        self.weights = {name: weight for name, weight in weights.items() if weight}
-        return self.weights
-
-    def deployment_digest(self, name: str) -> str:
-        return {"blue": "b" * 64, "green": "g" * 64}[name]
+from scripts.rollout.begin import check_verdict, live_colour, only_idle
+from scripts.rollout.decide import Phase
+from scripts.rollout.state import RolloutState
+from tests.scripts.rollout.world import POLICY, World, judged, raises_of, run
 
 
-class Sender:
-    def __init__(self, endpoint: Endpoints, errors: float, seed: int = 0) -> None:
-        self.endpoint, self.errors, self.random = endpoint, errors, Random(seed)
-
-    def post(self, body: Mapping[str, Any], deployment: str | None = None) -> Answer:
-        assert body["messages"]
-        assert deployment is None
-        to = self.random.choices(list(self.endpoint.weights), list(self.endpoint.weights.values()))[0]
-        failed = to == "green" and self.random.random() < self.errors
-        return Answer(to, 424 if failed else 200, 100.0)
-
-
-def roll(endpoint: Endpoints, errors: float = 0.0, seed: int = 0) -> Rollout:
-    executor = Executor(
-        cast(Endpoint, endpoint),
-        cast(Requests, Sender(endpoint, errors, seed)),
-        [{"messages": ["hello"]}],
-        POLICY,
-        ("blue", "green"),
-        "v" * 64,
-        lambda _: None,
-    )
-    return executor.run()
+def roll(world: World, fail_on: frozenset[int] = frozenset()) -> Rollout:
+    actor = world.actor()
+    actor.fail_puts = fail_on
+    done = run(actor)
+    assert isinstance(done, Rollout)
+    return done
 
 
 def test_a_good_candidate_is_promoted_and_every_step_is_kept() -> None:
-    endpoint = Endpoints()
-    done = roll(endpoint)
-    assert done.state == "PROMOTED"
-    assert endpoint.weights == {"green": 100}
+    world = World()
+    done = roll(world)
+    assert (done.state, world.weights) == ("PROMOTED", {"green": 100})
     assert [step.weight for step in done.steps] == POLICY.steps
-    assert [write.traffic for write in done.writes] == endpoint.writes
+    assert [write.traffic for write in done.writes] == world.written
     assert all(step.requests["green"] >= POLICY.min_candidate_requests for step in done.steps)
     assert all(step.decision == "advance" for step in done.steps)
+    assert (world.state.phase, world.state.steps, world.state.intent) == (Phase.PROMOTED, done.steps, None)
+    assert len(raises_of(world)) == len(POLICY.steps)
+
+
+def test_the_state_counts_every_request() -> None:
+    world = World()
+    done = roll(world)
+    tally = world.state.tally
+    assert tally.candidate_ok == sum(step.requests["green"] for step in done.steps)
+    assert tally.stable_ok == sum(step.requests["blue"] for step in done.steps)
+    assert len(tally.outcomes()) == tally.candidate_ok + tally.stable_ok
+    assert world.state.looks >= len(POLICY.steps)
 
 
 def test_a_failing_candidate_gives_everything_back() -> None:
-    endpoint = Endpoints()
-    done = roll(endpoint, errors=0.4)
-    assert done.state == "ROLLED_BACK"
-    assert endpoint.weights == {"blue": 100}
+    world = World()
+    world.errors = 0.4
+    done = roll(world)
+    assert (done.state, world.weights) == ("ROLLED_BACK", {"blue": 100})
     assert done.steps[-1].errors["green"] > 0
     assert done.steps[-1].decision == "roll back"
+    assert world.state.tally.candidate_failed == sum(step.errors["green"] for step in done.steps)
+    assert (world.tags["stable"], world.state.phase) == ("blue", Phase.ROLLED_BACK)
 
 
 def test_drift_gives_everything_back() -> None:
-    endpoint = Endpoints(drift_after=0)
-    done = roll(endpoint)
-    assert (done.state, endpoint.weights) == ("ROLLED_BACK", {"blue": 100})
+    world = World()
+    actor = world.actor()
+    actor.hooks = {12: lambda: world.weights.update(blue=50, green=50)}
+    done = run(actor)
+    assert isinstance(done, Rollout)
+    assert (done.state, world.weights) == ("ROLLED_BACK", {"blue": 100})
     assert "drift" in done.reason
 
 
-def test_when_azure_never_takes_the_weights_the_record_says_stuck() -> None:
-    done = roll(Endpoints(fail_on=frozenset(range(2, 50))))
+def test_when_azure_never_takes_the_weights_the_record_says_stuck_and_the_watchdog_can_go_on() -> None:
+    world = World()
+    done = roll(world, frozenset(range(2, 50)))
     assert done.state == "ROLLBACK_STUCK"
+    assert world.state.phase is Phase.ROLLING_BACK
+
+
+def test_storage_that_fails_on_the_way_takes_the_traffic_back_all_the_same() -> None:
+    world = World()
+    actor = world.actor()
+    actor.hooks = {14: lambda: setattr(actor, "store_down", True)}
+    done = run(actor)
+    assert isinstance(done, Rollout)
+    assert (done.state, world.weights) == ("ROLLED_BACK", {"blue": 100})
+    assert "storage account" in done.reason
+    assert {"blue": 90, "green": 10} in world.written
+
+
+def test_a_candidate_that_was_deleted_on_the_way_does_not_stop_the_way_back() -> None:
+    world = World()
+    actor = world.actor()
+    actor.hooks = {14: lambda: world.models.pop("green")}
+    done = run(actor)
+    assert isinstance(done, Rollout)
+    assert (done.state, world.weights) == ("ROLLED_BACK", {"blue": 100})
+
+
+@given(st.frozensets(st.integers(1, 30), max_size=6))
+@settings(max_examples=30, deadline=None)
+def test_an_answer_of_the_store_that_was_lost_is_not_taken_for_a_takeover(lost: frozenset[int]) -> None:
+    world = World()
+    actor = world.actor()
+    actor.lose_answers = lost
+    done = run(actor)
+    assert isinstance(done, Rollout)
+    assert (done.state, world.state.epoch) == ("PROMOTED", 1)
 
 
 @settings(max_examples=50, deadline=None)
 @given(
     fail_on=st.frozensets(st.integers(1, 6), max_size=3),
     errors=st.sampled_from([0.0, 0.3, 1.0]),
-    seed=st.integers(0, 999),
 )
-def test_whatever_fails_the_endpoint_ends_on_one_colour(fail_on: frozenset[int], errors: float, seed: int) -> None:
-    endpoint = Endpoints(fail_on)
-    done = roll(endpoint, errors, seed)
-    assert endpoint.weights == ({"green": 100} if done.state == "PROMOTED" else {"blue": 100})
-    assert all(sum(write.values()) == 100 for write in endpoint.writes)
+def test_whatever_fails_the_endpoint_ends_on_one_colour(fail_on: frozenset[int], errors: float) -> None:
+    world = World()
+    world.errors = errors
+    done = roll(world, fail_on)
+    assert world.weights == ({"green": 100} if done.state == "PROMOTED" else {"blue": 100})
+    assert all(sum(write.values()) == 100 for write in world.written)
 
 
-class Judged:
-    outcome, bound, reason = "pass", True, "better"
-    candidate_model, baseline_model = "g" * 64, "b" * 64
+class TestFirstRelease:
+    def test_it_is_judged_at_100(self) -> None:
+        world = World({})
+        done = run(world.actor(), judged(baseline_model=None))
+        assert isinstance(done, Rollout)
+        assert (done.state, world.weights, done.stable) == ("PROMOTED", {"green": 100}, "")
+        assert [step.weight for step in done.steps] == [100]
+        assert done.steps[0].requests["green"] >= POLICY.min_candidate_requests
+
+    def test_harm_takes_the_traffic_from_everybody(self) -> None:
+        world = World({})
+        world.errors = 1.0
+        done = run(world.actor(), judged(baseline_model=None))
+        assert isinstance(done, Rollout)
+        assert (done.state, world.weights) == ("ROLLED_BACK", {})
+        assert world.written == [{"green": 100}, {}]
+
+    def test_requests_that_nobody_answers_are_the_candidates_failures(self) -> None:
+        world = World({})
+        world.silent = True
+        done = run(world.actor(), judged(baseline_model=None))
+        assert isinstance(done, Rollout)
+        assert (done.state, world.weights) == ("ROLLED_BACK", {})
+        assert world.state.tally.candidate_failed > 0
+        assert world.state.tally.stable_failed == 0
+
+    def test_another_model_than_the_judged_one_gets_nothing(self) -> None:
+        world = World({})
+        world.models["green"] = "x" * 64
+        with pytest.raises(Refused, match="green runs model"):
+            run(world.actor(), judged(baseline_model=None))
+        assert (world.written, world.held) == ([], None)
+
+    def test_a_verdict_with_a_baseline_is_no_first_release(self) -> None:
+        with pytest.raises(InvalidInput, match="no traffic yet"):
+            run(World({}).actor())
 
 
 @pytest.mark.parametrize(
@@ -129,16 +160,18 @@ class Judged:
         ({"bound": False}, "no model digests"),
         ({"candidate_model": "x" * 64}, "green runs model"),
         ({"baseline_model": "x" * 64}, "blue runs model"),
+        ({"baseline_model": None}, "blue runs model"),
     ],
 )
 def test_a_verdict_on_other_models_moves_nothing(change: dict[str, object], why: str) -> None:
-    verdict: Any = type("Changed", (Judged,), change)()
+    world = World()
     with pytest.raises(Refused, match=why):
-        check_verdict(verdict, cast(Endpoint, Endpoints()), "blue", "green")
+        run(world.actor(), judged(**change))
+    assert (world.written, world.held) == ([], None)
 
 
 def test_a_verdict_on_what_is_deployed_is_taken() -> None:
-    check_verdict(cast(Any, Judged()), cast(Endpoint, Endpoints()), "blue", "green")
+    check_verdict(judged(), World().actor().endpoint, "blue", "green")
 
 
 @pytest.mark.parametrize(
@@ -147,5 +180,48 @@ def test_a_verdict_on_what_is_deployed_is_taken() -> None:
 def test_a_rollout_starts_only_from_one_live_colour(traffic: dict[str, int], error: type[Exception]) -> None:
     with pytest.raises(error):
         live_colour(traffic)
-    check: Callable[[dict[str, int]], str] = live_colour
-    assert check({"blue": 100}) == "blue"
+    assert live_colour({"blue": 100}) == "blue"
+
+
+def test_the_candidate_is_the_one_idle_colour() -> None:
+    assert only_idle(["blue", "green"], {"blue": 100}, "e") == "green"
+    for deployed in (["blue"], ["blue", "green", "red"]):
+        with pytest.raises(InvalidInput):
+            only_idle(deployed, {"blue": 100}, "e")
+    done = run(World().actor(), candidate=None)
+    assert isinstance(done, Rollout)
+    assert done.candidate == "green"
+
+
+def test_a_promoted_verdict_asked_again_changes_nothing() -> None:
+    world = World()
+    roll(world)
+    before, written = world.held, world.written
+    for candidate in ("green", None):
+        again = run(world.actor(), candidate=candidate)
+        assert isinstance(again, RolloutState)
+        assert again.phase is Phase.PROMOTED
+    assert (world.held, world.written) == (before, written)
+
+
+def test_a_verdict_that_was_taken_back_needs_again() -> None:
+    world = World()
+    world.errors = 1.0
+    roll(world)
+    world.errors = 0.0
+    written = world.written
+    with pytest.raises(Refused, match="--again"):
+        run(world.actor())
+    assert world.written == written
+    done = run(world.actor(), again=True)
+    assert isinstance(done, Rollout)
+    assert (done.state, done.epoch, world.weights) == ("PROMOTED", 2, {"green": 100})
+
+
+def test_azure_that_fails_before_anything_began_leaves_no_state() -> None:
+    world = World()
+    actor = world.actor()
+    actor.store_down = True
+    with pytest.raises(AzureFailed):
+        run(actor)
+    assert (world.written, world.held) == ([], None)

@@ -1,0 +1,166 @@
+"""Where the state is kept, and how a process holds on to it.
+
+Every write names the version it replaces (If-Match), so of two processes only one goes on: the other learns at its next
+write, or at the next look it takes before raising a weight, that it was fenced off.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from scripts import azure_ml
+from scripts.errors import AzureFailed, Refused
+from scripts.rollout.state import RolloutState
+from scripts.settings import Settings
+
+DATASTORE = "workspaceblobstore"
+CLAIM_TRIES = 20
+
+
+class Fenced(Refused):
+    """Somebody else has taken the rollout over."""
+
+
+class Unreadable(AzureFailed):
+    """There is something in the state's place that is not a state."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A state and the version (ETag) it was read or written as."""
+
+    state: RolloutState
+    etag: str
+
+
+class Store(Protocol):
+    def read(self) -> Held | None:
+        """The newest state. Raises AzureFailed."""
+
+    def write(self, state: RolloutState, over: str | None) -> str:
+        """Replace exactly version `over` (None: there is none yet); the new ETag. Raises Fenced, AzureFailed."""
+
+
+class BlobStore:
+    """One JSON blob in the workspace's own storage, signed in as ourselves: no account key is asked for."""
+
+    def __init__(self, settings: Settings) -> None:
+        from azure.storage.blob import BlobClient
+
+        with azure_ml.explained(f"Finding the storage of workspace {settings.workspace}"):
+            place = azure_ml.client(settings).datastores.get(DATASTORE)
+        self.account = place.account_name
+        self.name = f"rollouts/{settings.endpoint}.json"
+        url = f"{place.protocol}://{self.account}.blob.{place.endpoint}"
+        self._blob = BlobClient(url, place.container_name, self.name, credential=azure_ml.credential())
+
+    def read(self) -> Held | None:
+        from azure.core.exceptions import ResourceNotFoundError
+
+        try:
+            with azure_ml.explained(self._doing("Reading")):
+                try:
+                    found = self._blob.download_blob()
+                except ResourceNotFoundError:
+                    return None
+                body = found.readall()
+        except AzureFailed as error:
+            raise self._with_role(error) from error
+        try:
+            return Held(RolloutState.model_validate_json(body), str(found.properties.etag))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the document"
+            raise Unreadable(
+                f"{self.name} on storage account {self.account} is not a rollout's state ({where}: {first['msg']}): "
+                "use the version of these scripts that wrote it, or delete it once traffic is where it should be."
+            ) from None
+
+    def write(self, state: RolloutState, over: str | None) -> str:
+        from azure.core import MatchConditions
+        from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
+
+        body = state.model_dump_json(indent=2).encode()
+        try:
+            with azure_ml.explained(self._doing("Writing")):
+                try:
+                    if over is None:  # sends If-None-Match: *
+                        return str(self._blob.upload_blob(body, overwrite=False)["etag"])
+                    condition = MatchConditions.IfNotModified
+                    return str(
+                        self._blob.upload_blob(body, overwrite=True, etag=over, match_condition=condition)["etag"]
+                    )
+                except (ResourceExistsError, ResourceModifiedError):
+                    raise Fenced(f"The state of {state.endpoint}'s rollout was changed by somebody else.") from None
+        except AzureFailed as error:
+            raise self._with_role(error) from error
+
+    def _doing(self, verb: str) -> str:
+        return f"{verb} {self.name} on storage account {self.account}"
+
+    def _with_role(self, error: AzureFailed) -> AzureFailed:
+        """Of all refusals of storage, the missing role is the one people meet: say which."""
+        if getattr(error.__cause__, "status_code", None) != 403:
+            return error
+        return AzureFailed(f"{error} Grant this identity the role Storage Blob Data Contributor on {self.account}.")
+
+
+class Tenure:
+    """This process's hold on the state: each write proves that nobody has taken over since the last."""
+
+    def __init__(self, store: Store, state: RolloutState, over: Held | None) -> None:
+        """Take the state: the first write. Raises Fenced when somebody was quicker."""
+        self._store = store
+        self._etag = over.etag if over else None
+        self._attempted = self.state = state
+        self._write(state)
+
+    def put(self, **changes: object) -> None:
+        """Write the state with these changes and a fresh heartbeat. Raises Fenced, AzureFailed."""
+        self._write(self.state.changed(**changes))
+
+    def check(self) -> None:
+        """Read the state afresh. Raises Fenced unless it is as we wrote it last."""
+        fresh = self.newest()
+        if fresh is None or fresh.epoch != self.state.epoch or fresh.runner != self.state.runner:
+            raise self._fenced(fresh)
+
+    def newest(self) -> RolloutState | None:
+        held = self._store.read()
+        return held.state if held else None
+
+    def _write(self, state: RolloutState) -> None:
+        before, self._attempted = self._attempted, state
+        try:
+            self._etag = self._store.write(state, self._etag)
+        except Fenced:
+            # A write whose answer was lost and that was sent again fails on its own success.
+            held = self._store.read()
+            if held is None or held.state not in (before, state):
+                raise self._fenced(held.state if held else None) from None
+            self._etag = held.etag if held.state == state else self._store.write(state, held.etag)
+        self.state = state
+
+    def _fenced(self, fresh: RolloutState | None) -> Fenced:
+        who = (
+            f"{fresh.runner} has taken it over ({fresh.phase.value}: {fresh.reason})" if fresh else "its state is gone"
+        )
+        return Fenced(f"This process no longer runs the rollout of {self.state.endpoint}: {who}.")
+
+
+def claim(store: Store, choose: Callable[[RolloutState | None], RolloutState | None]) -> Tenure | None:
+    """Write what `choose` makes of the newest state (None: nothing); asked again whenever somebody was quicker."""
+    for _ in range(CLAIM_TRIES):
+        held = store.read()
+        wanted = choose(held.state if held else None)
+        if wanted is None:
+            return None
+        try:
+            return Tenure(store, wanted, held)
+        except Fenced:
+            continue
+    raise AzureFailed(
+        f"The state of the rollout was changed {CLAIM_TRIES} times while it was to be taken over: try again."
+    )

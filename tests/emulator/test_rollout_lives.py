@@ -1,0 +1,200 @@
+"""One endpoint with two real deployments: a rollout is killed, resumed, rolled back and taken back by the watchdog."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from eval.verdict import Counts, SideCounts, Verdict, write_verdict
+from scripts import settings as environments
+from scripts.endpoint import Endpoint
+from scripts.rollout.decide import Phase
+from scripts.rollout.state import RolloutState
+from scripts.rollout.store import BlobStore
+from tests.emulator.test_rollout_state import ROOT, Place, Said, command
+
+NAME = "rollout-lives"
+MODELS = {"blue": "b" * 64, "green": "g" * 64}
+SCORE = "import time\ndef init():\n    pass\ndef run(raw):\n    time.sleep(0.2)\n    return {}\n"
+# More evidence than the default, so that there is time to stop it.
+PATIENT = {"min_candidate_requests": 30, "max_requests_per_step": 2000, "max_looks": 100}
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def lives(ml_client: Any, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """blue and green deployed, each with the model that the verdict names; blue has all the traffic."""
+    from azure.ai.ml.entities import (
+        CodeConfiguration,
+        Environment,
+        ManagedOnlineDeployment,
+        ManagedOnlineEndpoint,
+        Model,
+        OnlineRequestSettings,
+    )
+
+    folder = tmp_path_factory.mktemp("lives")
+    (folder / "code").mkdir()
+    (folder / "code" / "score.py").write_text(SCORE)
+    ml_client.environments.create_or_update(Environment(name="tiny", version="1", image="mcr.microsoft.com/any"))
+    ml_client.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name=NAME, auth_mode="aad_token")).result()
+    for colour, digest in MODELS.items():
+        (folder / colour).mkdir()
+        (folder / colour / "model.json").write_text(colour)
+        tags = {"digest": digest}
+        ml_client.models.create_or_update(
+            Model(name=f"tiny-{colour}", version="1", path=str(folder / colour), type="custom_model", tags=tags)
+        )
+        deployment = ManagedOnlineDeployment(
+            name=colour,
+            endpoint_name=NAME,
+            model=f"azureml:tiny-{colour}:1",
+            code_configuration=CodeConfiguration(code=str(folder / "code"), scoring_script="score.py"),
+            environment="azureml:tiny:1",
+            instance_type="Standard_E4s_v3",
+            instance_count=1,
+            environment_variables={"GUNICORN_CMD_ARGS": "--threads 12"},
+            request_settings=OnlineRequestSettings(request_timeout_ms=20000, max_concurrent_requests_per_instance=16),
+        )
+        ml_client.online_deployments.begin_create_or_update(deployment).result()
+    values = yaml.safe_load((ROOT / "scripts/environments/demo.yaml").read_text())
+    values |= {"resource_group": ml_client.resource_group_name, "workspace": ml_client.workspace_name, "endpoint": NAME}
+    config = folder / "here.yaml"
+    config.write_text(yaml.safe_dump(values))
+    write_verdict(folder / "verdict.json", passed())
+    policy = yaml.safe_load((ROOT / "scripts/rollout/policy.yaml").read_text())
+    (folder / "policy.yaml").write_text(yaml.safe_dump({**policy, **PATIENT}))
+    place = Place(config, environments.load(config))
+    Endpoint(place.settings).set_traffic({"blue": 100}, {"stable": "blue"})
+    return place
+
+
+def passed() -> Verdict:
+    side = SideCounts(rows=1, prompts=1, model_errors=0, infra_errors=0)
+    digests = dict.fromkeys(("policy_digest", "prompts_digest", "candidate_scores_digest"), "d" * 64)
+    return Verdict(
+        outcome="pass",
+        bound=True,
+        reason="better",
+        metrics=[],
+        slices=[],
+        guards=[],
+        latency_ratio=None,
+        counts=Counts(candidate=side, baseline=side),
+        alpha=0.05,
+        candidate_model=MODELS["green"],
+        baseline_model=MODELS["blue"],
+        baseline_scores_digest="d" * 64,
+        created_at="2026-01-01T00:00:00+00:00",
+        **digests,
+    ).sealed()
+
+
+@pytest.fixture
+def roll(lives: Place, tmp_path: Path) -> Iterator[Callable[..., Said]]:
+    """`rollout run`; nothing but its options is left to say."""
+
+    def go(*options: str) -> Said:
+        return command(lives, tmp_path, *arguments(lives, tmp_path), *options)
+
+    yield go
+
+
+def arguments(lives: Place, folder: Path) -> list[str]:
+    files = {
+        name: str(lives.config.with_name(f"{name}.{end}")) for name, end in (("verdict", "json"), ("policy", "yaml"))
+    }
+    named = [part for name, path in files.items() for part in (f"--{name}", path)]
+    return ["rollout", "run", *named, "--traffic", str(ROOT / "data/live.jsonl"), "--out", str(folder / "rollout.json")]
+
+
+def baking(lives: Place, folder: Path, *options: str) -> subprocess.Popen[str]:
+    """A rollout that gathers evidence at 10% in a process of its own."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scripts", *arguments(lives, folder), *options],
+        cwd=ROOT,
+        env={**os.environ, "MLOPS_CONFIG": str(lives.config)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    store, before = BlobStore(lives.settings), state(lives)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        held = store.read()
+        new = held and (before is None or held.state.epoch > before.epoch)
+        if held and new and held.state.phase is Phase.BAKE and held.state.standing == {"blue": 90, "green": 10}:
+            return process
+        time.sleep(0.05)
+    raise AssertionError(f"it never baked: {process.communicate()[0]}")
+
+
+def killed(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def state(lives: Place) -> RolloutState | None:
+    held = BlobStore(lives.settings).read()
+    return held.state if held else None
+
+
+def traffic(lives: Place) -> dict[str, int]:
+    return Endpoint(lives.settings).traffic()
+
+
+def test_a_killed_rollout_is_resumed_and_promoted_and_then_left_alone(
+    lives: Place, roll: Callable[..., Said], tmp_path: Path
+) -> None:
+    killed(baking(lives, tmp_path))
+    assert traffic(lives) == {"blue": 90, "green": 10}
+    said = command(lives, tmp_path, "watchdog", "--out", str(tmp_path / "watchdog.json"))
+    assert said.outputs.startswith("action=none")  # it may only be slow
+    said = roll()
+    assert (said.code, said.outputs.splitlines()[0]) == (0, "state=PROMOTED"), said.error
+    record = json.loads((tmp_path / "rollout.json").read_text())
+    assert (record["epoch"], [step["weight"] for step in record["steps"]]) == (2, [10, 50, 100])
+    assert traffic(lives) == {"green": 100}
+    before = state(lives)
+    assert roll().code == 0
+    assert state(lives) == before
+
+
+def test_after_a_rollback_the_verdict_needs_again(lives: Place, roll: Callable[..., Said], tmp_path: Path) -> None:
+    said = command(lives, tmp_path, "rollback", "--reason", "wrong", "--out", str(tmp_path / "back.json"))
+    assert (said.code, traffic(lives)) == (0, {"blue": 100}), said.error
+    said = roll()
+    assert said.code == 1
+    assert "--again" in said.error
+    assert traffic(lives) == {"blue": 100}
+
+
+def test_a_rollback_while_a_rollout_runs_stops_it(lives: Place, tmp_path: Path) -> None:
+    running = baking(lives, tmp_path, "--again")
+    said = command(lives, tmp_path, "rollout", "abort", "--reason", "stop", "--out", str(tmp_path / "back.json"))
+    out = running.communicate(timeout=120)[0]
+    assert (said.code, running.returncode) == (0, 1), f"{said.error}{out}"
+    assert traffic(lives) == {"blue": 100}
+    ended = state(lives)
+    assert ended is not None
+    assert (ended.phase, ended.reason) == (Phase.ROLLED_BACK, "stop")
+
+
+def test_the_watchdog_takes_back_what_a_dead_runner_left(lives: Place, tmp_path: Path) -> None:
+    killed(baking(lives, tmp_path, "--again"))
+    out = str(tmp_path / "watchdog.json")
+    said = command(lives, tmp_path, "watchdog", "--stale-minutes", "0", "--out", out)
+    assert (said.code, said.outputs.splitlines()[0]) == (0, "action=taken-back"), said.error
+    assert traffic(lives) == {"blue": 100}
+    said = command(lives, tmp_path, "watchdog", "--stale-minutes", "0", "--out", out)
+    assert said.outputs.startswith("action=none")

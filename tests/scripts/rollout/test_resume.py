@@ -1,0 +1,208 @@
+"""What is done with a state and weights that were found: the table, and what holds for every state."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scripts.rollout.decide import Phase
+from scripts.rollout.resume import Asked, Move, plan
+from scripts.rollout.state import TAG_LENGTH, RolloutState, Tally, one_line, whole
+from scripts.rollout.watch import Seen, Verb, decide
+
+NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+ASKED = Asked("v" * 64, "green")
+BEFORE, NEXT, ELSE, STABLE = (
+    {"blue": 90, "green": 10},
+    {"blue": 50, "green": 50},
+    {"blue": 70, "green": 30},
+    {"blue": 100},
+)
+LOOKS, STALE = 12, timedelta(minutes=20)
+
+
+def at(phase: Phase, **changes: Any) -> RolloutState:
+    values: dict[str, Any] = {
+        "endpoint": "e",
+        "stable": "blue",
+        "candidate": "green",
+        "verdict_digest": "v" * 64,
+        "epoch": 3,
+        "runner": "somewhere",
+        "phase": phase,
+        "plan": [10, 50, 100],
+        "step": 1,
+        "looks": 4,
+        "standing": BEFORE,
+        "reason": "because",
+        "started_at": NOW,
+        "updated_at": NOW,
+    }
+    return RolloutState.model_validate({**values, **changes})
+
+
+@pytest.mark.parametrize(
+    ("found", "weights", "move"),
+    [
+        (None, STABLE, Move.START),
+        # It died before, while or after it wrote the next weights.
+        (at(Phase.SET), BEFORE, Move.WRITE),
+        (at(Phase.SET, intent=NEXT), BEFORE, Move.WRITE),
+        (at(Phase.SET, intent=NEXT), NEXT, Move.CONFIRM),
+        (at(Phase.SET, intent={"blue": 0, "green": 100}), {"green": 100}, Move.CONFIRM),
+        # It died while it gathered evidence.
+        (at(Phase.BAKE, standing=NEXT), NEXT, Move.CONFIRM),
+        # Somebody else moved traffic.
+        (at(Phase.SET), NEXT, Move.GO_BACK),
+        (at(Phase.SET, intent=NEXT), ELSE, Move.GO_BACK),
+        (at(Phase.SET, intent=NEXT), STABLE, Move.GO_BACK),
+        (at(Phase.BAKE, standing=NEXT), BEFORE, Move.GO_BACK),
+        (at(Phase.BAKE, standing=NEXT), {}, Move.GO_BACK),
+        # It was on its way back.
+        (at(Phase.ROLLING_BACK, intent=STABLE), NEXT, Move.GO_BACK),
+        (at(Phase.ROLLING_BACK, intent=STABLE), STABLE, Move.GO_BACK),
+        # Every look is spent.
+        (at(Phase.BAKE, standing=NEXT, looks=LOOKS), NEXT, Move.GO_BACK),
+        # Somebody else's rollout.
+        (at(Phase.BAKE, verdict_digest="w" * 64), BEFORE, Move.REFUSE),
+        (at(Phase.BAKE, candidate="red"), BEFORE, Move.REFUSE),
+        (at(Phase.ROLLING_BACK, verdict_digest="w" * 64), BEFORE, Move.REFUSE),
+        # It has ended.
+        (at(Phase.PROMOTED), {"green": 100}, Move.DONE),
+        (at(Phase.PROMOTED), STABLE, Move.REFUSE),
+        (at(Phase.PROMOTED, verdict_digest="w" * 64), {"green": 100}, Move.START),
+        (at(Phase.ROLLED_BACK), STABLE, Move.REFUSE),
+        (at(Phase.ROLLED_BACK, verdict_digest="w" * 64), STABLE, Move.START),
+        (at(Phase.ROLLED_BACK, candidate="", verdict_digest=""), STABLE, Move.START),
+    ],
+)
+def test_what_is_done(found: RolloutState | None, weights: dict[str, int], move: Move) -> None:
+    assert plan(found, weights, ASKED, LOOKS, NOW)[0] is move
+
+
+def test_again_is_for_what_has_ended_and_for_nothing_else() -> None:
+    again = Asked(ASKED.verdict_digest, "green", again=True)
+    assert plan(at(Phase.ROLLED_BACK), STABLE, again, LOOKS, NOW)[0] is Move.START
+    assert plan(at(Phase.SET), BEFORE, again, LOOKS, NOW)[0] is Move.WRITE
+    assert plan(at(Phase.BAKE, candidate="red"), BEFORE, again, LOOKS, NOW)[0] is Move.REFUSE
+
+
+def test_a_refusal_says_whose_it_is_and_what_to_do() -> None:
+    _, why = plan(at(Phase.BAKE, verdict_digest="w" * 64), BEFORE, ASKED, LOOKS, NOW + timedelta(minutes=7))
+    assert all(part in why for part in ("somewhere", "7 minutes ago", "rollout abort", "wwwwwwwwwwww"))
+
+
+colours = st.sampled_from(["blue", "green", "red"])
+weights = st.sampled_from([{}, STABLE, {"green": 100}, BEFORE, NEXT, ELSE])
+states = st.builds(
+    lambda phase, changes: at(phase, **changes),
+    st.sampled_from(list(Phase)),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "standing": weights,
+            "intent": st.none() | weights,
+            "looks": st.integers(0, 20),
+            "stable": st.sampled_from(["blue", ""]),
+            "updated_at": st.sampled_from([NOW, NOW - timedelta(hours=1)]),
+        },
+    ),
+)
+
+
+@given(states, weights)
+def test_traffic_goes_on_only_from_weights_that_the_state_knows(found: RolloutState, live: dict[str, int]) -> None:
+    move, _ = plan(found, live, ASKED, LOOKS, NOW)
+    if move in (Move.CONFIRM, Move.WRITE):
+        assert found.phase in (Phase.SET, Phase.BAKE)
+        assert live in (found.standing, found.intent)
+        assert found.looks < LOOKS
+
+
+@given(states, weights)
+def test_a_rollout_under_way_is_never_simply_begun_anew(found: RolloutState, live: dict[str, int]) -> None:
+    if found.under_way:
+        assert plan(found, live, ASKED, LOOKS, NOW)[0] not in (Move.START, Move.DONE)
+
+
+@pytest.mark.parametrize(
+    ("found", "seen", "verb", "to"),
+    [
+        (None, Seen(STABLE), Verb.NONE, ""),
+        (None, Seen({}), Verb.NONE, ""),
+        (None, Seen(BEFORE, "blue"), Verb.TAKE_BACK, "blue"),
+        (None, Seen(BEFORE), Verb.ASK, ""),
+        (at(Phase.BAKE), Seen(BEFORE), Verb.NONE, ""),
+        (at(Phase.BAKE, updated_at=NOW - timedelta(minutes=21)), Seen(BEFORE), Verb.TAKE_BACK, "blue"),
+        (at(Phase.SET, updated_at=NOW - timedelta(minutes=21)), Seen(STABLE), Verb.TAKE_BACK, "blue"),
+        (at(Phase.ROLLING_BACK, updated_at=NOW - timedelta(minutes=21)), Seen(BEFORE), Verb.TAKE_BACK, "blue"),
+        (at(Phase.ROLLED_BACK), Seen(STABLE), Verb.NONE, ""),
+        (at(Phase.ROLLED_BACK), Seen(BEFORE), Verb.TAKE_BACK, "blue"),
+        (at(Phase.ROLLED_BACK), Seen({"green": 100}), Verb.TAKE_BACK, "blue"),
+        (at(Phase.ROLLED_BACK, stable=""), Seen({}), Verb.NONE, ""),
+        (at(Phase.ROLLED_BACK, stable=""), Seen({"green": 100}), Verb.TAKE_BACK, ""),
+        (at(Phase.ROLLED_BACK, stable=""), Seen({"green": 100}, candidate_as_judged=False), Verb.NONE, ""),
+        (at(Phase.ROLLED_BACK, stable=""), Seen({"blue": 100}), Verb.NONE, ""),
+        (at(Phase.PROMOTED), Seen({"green": 100}), Verb.NONE, ""),
+        (at(Phase.PROMOTED), Seen(STABLE), Verb.NONE, ""),
+        (at(Phase.PROMOTED), Seen(NEXT), Verb.TAKE_BACK, "blue"),
+        (at(Phase.PROMOTED), Seen(NEXT, stable_as_judged=False), Verb.ASK, ""),
+    ],
+)
+def test_what_the_watchdog_does(found: RolloutState | None, seen: Seen, verb: Verb, to: str) -> None:
+    decision = decide(found, seen, NOW, STALE)
+    assert (decision.verb, decision.to) == (verb, to)
+    assert decision.reason
+
+
+@given(st.none() | states, weights, st.booleans())
+def test_the_watchdog_never_leaves_split_traffic_that_nobody_moves(
+    found: RolloutState | None, live: dict[str, int], as_judged: bool
+) -> None:
+    decision = decide(found, Seen(live, "", as_judged, as_judged), NOW, STALE)
+    fresh = found is not None and found.under_way and found.silent_for(NOW) <= STALE
+    if len(live) > 1 and not fresh:
+        assert decision.verb is not Verb.NONE
+    if decision.verb is Verb.TAKE_BACK:
+        assert found is not None and decision.to == found.stable
+
+
+@given(st.text())
+def test_any_words_become_one_line_that_azure_takes(text: str) -> None:
+    line = one_line(text)
+    assert len(line) <= TAG_LENGTH
+    assert line == " ".join(line.split())
+    assert line.isprintable()
+    whole(text).encode()
+
+
+@pytest.mark.parametrize(
+    "text", ["a\nb", "\x1b[31mred\x1b[0m", "x" * 10_000, 'say "no"', "\udcff", "\r\n::error::x", ""]
+)
+def test_words_that_would_break_something_else(text: str) -> None:
+    line = one_line(text)
+    assert "\n" not in line
+    assert "\x1b" not in line
+    assert len(line.encode()) <= 256
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.booleans()), max_size=30), st.lists(st.tuples(st.booleans(), st.booleans()))
+)
+def test_the_tally_keeps_what_the_test_needs(first: list[tuple[bool, bool]], second: list[tuple[bool, bool]]) -> None:
+    from scripts.rollout.decide import Outcome, fisher
+
+    seen = [[Outcome(*each) for each in part] for part in (first, second)]
+    kept = Tally().plus(seen[0]).plus(seen[1])
+    assert fisher(kept.outcomes()) == fisher([*seen[0], *seen[1]])
+
+
+@pytest.mark.parametrize(
+    "change", [{"schema_version": 2}, {"extra": 1}, {"epoch": 0}, {"looks": -1}, {"phase": "FLYING"}]
+)
+def test_a_state_of_another_shape_is_not_read(change: dict[str, object]) -> None:
+    document = {**at(Phase.SET).model_dump(mode="json"), **change}
+    with pytest.raises(ValueError):
+        RolloutState.model_validate(document)
