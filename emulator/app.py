@@ -32,6 +32,7 @@ HANDLERS = (
     "identities",
     "workspaces",
     "compute",
+    "quota",
     "datastores",
     "assets",
     "jobs",

@@ -102,6 +102,13 @@ def complete(call: Call, kind: str, given: dict[str, Any]) -> dict[str, Any]:
     return properties
 
 
+def _same(value: Any) -> Any:
+    """For comparing: the scope of a URI is not case-sensitive, and the SDK writes it in its own way."""
+    if isinstance(value, str) and (found := re.match(r"azureml://subscriptions/.*?/workspaces/[^/]+", value, re.I)):
+        return found[0].lower() + value[found.end() :].rstrip("/")
+    return value or None
+
+
 def _set(properties: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in properties.items() if value is not None}
 
@@ -157,7 +164,7 @@ def put(call: Call) -> Response:
     old, rules = store.get(path), RULES[kind]
     if old:
         before = old["properties"]
-        if any((before.get(name) or None) != (properties.get(name) or None) for name in rules.frozen):
+        if any(_same(before.get(name)) != _same(properties.get(name)) for name in rules.frozen):
             raise ArmError(rules.conflict.status, rules.conflict.code, rules.conflict.message)
         properties = {**before, **properties}
     resource = {

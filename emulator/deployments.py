@@ -13,6 +13,7 @@ from emulator.deployer import BUSY_STATES, deploy, set_state
 from emulator.endpoint_rules import DEPLOYMENT_NAME, check_name, deployment_properties
 from emulator.endpoints import ENDPOINT, endpoint_id
 from emulator.errors import ArmError
+from emulator.quota import check_deployment
 from emulator.resources import PROVIDER, answer, answer_list, system_data
 from emulator.routing import ARM, Call, route
 from emulator.runtime import runtime_of
@@ -37,7 +38,9 @@ def put(call: Call) -> Response:
     given = body.get("properties") or {}
     properties = deployment_properties(given)
     _check_references(call, properties)
+    instances = int((body.get("sku") or {}).get("capacity") or 1)
     with runtime.lock:
+        check_deployment(call, target, properties["instanceType"], instances)
         old = store.get(target)
         _refuse_if_busy(old)
         resource: Resource = {

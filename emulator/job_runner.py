@@ -16,6 +16,7 @@ import isodate
 from emulator.errors import ArmError
 from emulator.job_files import OutputPlace, Plan, collect, prepare
 from emulator.models_from_jobs import ARTIFACT_FOLDER, ARTIFACT_STORE
+from emulator.quota import check_job
 from emulator.resources import utc_now
 from emulator.runtime import Runtime, on_start
 from emulator.storage import container_of
@@ -111,6 +112,7 @@ def _stages(run: JobRun) -> dict[str, str] | None:
     set_status(run, "Preparing")
     job = store.need(run.job_id, "Job")
     properties = job["properties"]
+    check_job(store, properties)
     shutil.rmtree(run.folder, ignore_errors=True)
     mlflow_run = create_run(run.runtime, job)
     job = store.update(run.job_id, lambda found: found.update(_mlflow_run=mlflow_run))

@@ -62,7 +62,7 @@ def resolve_job_uri(emulator: Emulator, wsid: str, uri: str) -> str:
         short = re.search(r"datastores/([^/]+)/paths/(.*)$", outputs[name]["uri"])
         if short is None:
             raise ArmError(400, "UserError", f"Output '{name}' of job '{job}' is at '{outputs[name]['uri']}'.")
-        resolved = datastore_uri(wsid, short[1], f"{short[2].rstrip('/')}/{rest}")
+        resolved = datastore_uri(wsid, short[1], f"{short[2].rstrip('/')}/{rest}".rstrip("/"))
     container, prefix = locate(emulator, emulator.store.need(wsid, "Workspace"), resolved)
     if not emulator.storage.list(container, prefix):
         raise ArmError(400, "UserError", f"There is no file at '{uri}': job '{job}' left nothing there.")

@@ -5,13 +5,13 @@ import sys
 
 import typer
 
-from scripts.commands import judge, model, set_up, tell, traffic
+from scripts.commands import github, judge, model, operate, pull_request, set_up, tell, traffic
 from scripts.errors import ScriptError
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
 )
-for part in (set_up, model, judge, traffic, tell):
+for part in (set_up, model, judge, traffic, tell, operate, github, pull_request):
     app.add_typer(part.app)
 
 

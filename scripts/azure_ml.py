@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from scripts import sign_in
+from scripts import quota, sign_in, sign_in_errors
 from scripts.errors import AzureFailed
 from scripts.settings import Settings
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _QUIET = ("azure", "msrest", "urllib3")
 SCORING_SCOPE = "https://ml.azure.com/.default"
+_region: list[str] = [""]  # of the last client: a refusal over quota names the size, but never where
 
 
 def credential() -> "DefaultAzureCredential":
@@ -36,6 +37,7 @@ def client(settings: Settings) -> "MLClient":
     from azure.ai.ml import MLClient
 
     quiet()
+    _region[0] = settings.location
     return MLClient(
         credential(),
         settings.subscription_id,
@@ -70,13 +72,19 @@ def explained(doing: str) -> Iterator[None]:
     try:
         yield
     except ClientAuthenticationError as error:
-        raise AzureFailed(
-            f"{doing}: Azure did not accept the sign-in ({first_line(error)}); check the federated credential."
-        ) from error
+        why = sign_in_errors.explain(str(error)) or f"{first_line(error)}; check the federated credential"
+        raise AzureFailed(f"{doing}: Azure did not accept the sign-in: {why}.") from error
     except HttpResponseError as error:
+        if said := quota.explain(str(error), _region[0]):
+            raise AzureFailed(f"{doing}: {said}.") from error
         # An operation that failed after it was accepted carries the 200 of its last poll.
         code = f"answered {error.status_code}" if (error.status_code or 0) >= 400 else "gave up"
         raise AzureFailed(f"{doing}: Azure {code}: {first_line(error)}") from error
+    except AzureFailed as error:
+        # A job that failed says why in its own words, and for the want of quota those are not ours.
+        if said := quota.explain(str(error), _region[0]):
+            raise AzureFailed(f"{doing}: {said}.") from error
+        raise
     except (AzureError, MlException) as error:
         raise AzureFailed(f"{doing}: {first_line(error)}") from error
 

@@ -1,0 +1,1 @@
+"""`doctor`: is everything that a release needs there, and if not, what to do about it?"""

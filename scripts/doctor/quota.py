@@ -1,0 +1,92 @@
+"""Is there room in Azure for a training node, and for both colours side by side?"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scripts import azure_ml, quota
+from scripts.doctor.context import Context
+from scripts.errors import Refused
+from scripts.settings import Settings
+
+COLOURS = 2
+
+
+@dataclass(frozen=True)
+class Need:
+    """vCPUs of a family that the setting `where` asks for."""
+
+    where: str
+    size: str
+    family: str
+    vcpus: int
+
+
+def check(context: Context) -> str:
+    """Raises Refused when a family's limit is too low for what the settings ask of it."""
+    region, ml = context.settings.location, azure_ml.client(context.settings)
+    with azure_ml.explained(f"Reading the quotas of {region}"):
+        sizes = list(ml.compute.list_sizes(location=region))
+        limits = limits_of(ml.compute.list_usage(location=region))
+    needs = needs_of(context.settings, sizes)
+    if short := shortages(needs, limits, region):
+        raise Refused("; ".join(short) + ".")
+    return ", ".join(f"{total} of {limits[key(family)]} vCPUs of {family}" for family, total in totals(needs).items())
+
+
+def needs_of(settings: Settings, sizes: Iterable[Any]) -> list[Need]:
+    """What one training node and two deployments take. Raises Refused for a size that Azure ML does not have."""
+    known = {str(each.name).lower(): each for each in sizes}
+    serving, found = settings.serving, []
+    for where, size in (("compute.size", settings.compute.size), ("serving.instance_type", serving.instance_type)):
+        if size.lower() not in known:
+            raise Refused(f"Azure ML has no size {size} in {settings.location}: change `{where}` in the settings file.")
+        entity = known[size.lower()]
+        vcpus = int(value(entity, "v_cp_us", "vCPUs"))
+        if where == "serving.instance_type":
+            vcpus = COLOURS * quota.serving_vcpus(size, vcpus, serving.instance_count)
+        found.append(Need(where, size, str(entity.family), vcpus))
+    return found
+
+
+def totals(needs: Iterable[Need]) -> dict[str, int]:
+    """vCPUs by family: training and serving may share one."""
+    found: dict[str, int] = {}
+    for need in needs:
+        found[need.family] = found.get(need.family, 0) + need.vcpus
+    return found
+
+
+def shortages(needs: list[Need], limits: Mapping[str, int], region: str) -> list[str]:
+    """A sentence for each family whose limit is too low or not on record."""
+    found = []
+    for family, total in totals(needs).items():
+        limit = limits.get(key(family), 0)
+        if limit < total:
+            users = " and ".join(f"`{need.where}` {need.size}" for need in needs if need.family == family)
+            found.append(
+                f"family {family} in {region} has a limit of {limit} vCPUs and {users} need {total}; "
+                f"{quota.ASK}, or change the size in the settings file"
+            )
+    return found
+
+
+def limits_of(usages: Iterable[Any]) -> dict[str, int]:
+    """Limits by family. The SDK gives a usage's name as the mapping it got, whatever its types say."""
+    found = {}
+    for usage in usages:
+        name = usage.name.get("value") if isinstance(usage.name, Mapping) else getattr(usage.name, "value", None)
+        if name and usage.limit is not None:
+            found[key(str(name))] = int(usage.limit)
+    return found
+
+
+def key(family: str) -> str:
+    """standardESv3Family and Standard_ESv3_Family_Cluster_Dedicated_vCPUs are one family."""
+    return re.sub(r"[^a-z0-9]", "", family.lower()).removesuffix("clusterdedicatedvcpus")
+
+
+def value(entity: Any, *names: str) -> Any:
+    """The first of `names` that the SDK's entity really has: it keeps some under their names on the wire."""
+    return next(found for name in names if (found := getattr(entity, name, None)) is not None)

@@ -1,0 +1,83 @@
+"""The table of checks, and running them: each check returns what it found or raises the one sentence that helps."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from scripts import records
+from scripts.doctor import azure, github, names, quota, variables
+from scripts.doctor.context import Context, Skip
+from scripts.errors import InvalidInput, ScriptError
+
+Outcome = Literal["ok", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """`run` returns what it found in words. `needs` are checks without which this one cannot tell anything."""
+
+    name: str
+    run: Callable[[Context], str]
+    needs: tuple[str, ...] = ()
+
+
+CHECKS = (
+    Check("variables", variables.check),
+    Check("settings", names.settings, ("variables",)),
+    Check("names", names.check, ("settings",)),
+    Check("sign-in", azure.sign_in, ("variables",)),
+    Check("resources", azure.resources, ("settings", "sign-in")),
+    Check("quota", quota.check, ("settings", "sign-in")),
+    Check("github", github.check),
+)
+
+
+class Finding(records.Part):
+    check: str
+    outcome: Outcome
+    said: str
+
+
+class Doctor(records.Record):
+    """`doctor.json`: what was checked and what to do."""
+
+    healthy: bool
+    findings: list[Finding]
+
+
+def chosen(only: Sequence[str]) -> list[Check]:
+    """The checks to run: all, or those named with what they need. Raises InvalidInput for an unknown name."""
+    known = {check.name: check for check in CHECKS}
+    if unknown := [name for name in only if name not in known]:
+        raise InvalidInput(f"--only takes {', '.join(known)}, not {unknown[0]!r}.")
+    wanted = set(only) or set(known)
+    for check in reversed(CHECKS):  # each comes after what it needs
+        if check.name in wanted:
+            wanted |= set(check.needs)
+    return [check for check in CHECKS if check.name in wanted]
+
+
+def examine(context: Context, only: Sequence[str] = (), tell: Callable[[Finding], None] = lambda _: None) -> Doctor:
+    """Run the checks in order; what needs a check that failed is skipped, because it would only repeat it."""
+    findings: list[Finding] = []
+    unusable: set[str] = set()
+    for check in chosen(only):
+        blocked = next((name for name in check.needs if name in unusable), None)
+        if blocked:
+            finding = Finding(check=check.name, outcome="skipped", said=f"not checked, because {blocked} failed")
+        else:
+            finding = _run(check, context)
+        if blocked or finding.outcome == "failed":
+            unusable.add(check.name)
+        tell(finding)
+        findings.append(finding)
+    return Doctor(healthy=all(each.outcome != "failed" for each in findings), findings=findings)
+
+
+def _run(check: Check, context: Context) -> Finding:
+    try:
+        return Finding(check=check.name, outcome="ok", said=check.run(context))
+    except Skip as skip:
+        return Finding(check=check.name, outcome="skipped", said=str(skip))
+    except ScriptError as error:
+        return Finding(check=check.name, outcome="failed", said=str(error))

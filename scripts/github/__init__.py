@@ -1,0 +1,1 @@
+"""GitHub's side: environments as data, the plan that makes GitHub like it, failure issues, release notes."""

@@ -1,0 +1,38 @@
+"""vCPU quotas: how much a train needs of which family, and Azure's refusals as one sentence."""
+
+import math
+import re
+
+ASK = "ask for more in the Azure portal (Quotas → Machine learning)"
+# Sizes for which managed endpoints hold no extra fifth of the instances for their own upgrades.
+NO_RESERVE = re.compile(r"_(A100|H100|H200)_|_ND\d", re.IGNORECASE)
+DEPLOYMENT = re.compile(
+    r"Not enough quota available for (?P<size>\w+).{0,200}?"
+    r"usage/limit: (?P<used>\d+)/(?P<limit>\d+).{0,20}?needed: (?P<need>\d+)",
+    re.DOTALL,
+)
+CLUSTER = re.compile(
+    r"has a (?P<family>[\w ]{1,80}?) ?vCPU quota of (?P<limit>\d+).{0,200}?maps to (?P<need>\d+) vCPUs", re.DOTALL
+)
+
+
+def serving_vcpus(size: str, vcpus: int, instances: int) -> int:
+    """vCPUs that one deployment takes of its family's quota."""
+    return vcpus * (instances if NO_RESERVE.search(size) else math.ceil(1.2 * instances))
+
+
+def explain(text: str, region: str = "") -> str | None:
+    """The sentence (without a full stop) for a refusal over quota in `text`; None when it is something else."""
+    where = f" in {region}" if region else ""
+    if found := DEPLOYMENT.search(text):
+        return (
+            f"no quota: {found['size']} needs {found['need']} more vCPUs{where} and its family has "
+            f"{found['used']} of {found['limit']} in use; {ASK}, "
+            "or change `serving.instance_type` in the settings file"
+        )
+    if found := CLUSTER.search(text):
+        return (
+            f"no quota: the job needs {found['need']} vCPUs of the {found['family']}{where} and the limit is "
+            f"{found['limit']}; {ASK}, or change `compute.size` in the settings file"
+        )
+    return None
