@@ -28,7 +28,18 @@ def upload(settings: Settings, dataset: "Dataset", folder: Path) -> "Dataset":
                     version=dataset.version,
                     path=str(folder),
                     type="uri_folder",
-                    tags={"digest": dataset.digest},
+                    tags=tags(dataset),
                 )
             )
     return dataset.model_copy(update={"asset": f"azureml:{dataset.name}:{dataset.version}"})
+
+
+def tags(dataset: "Dataset") -> dict[str, str]:
+    """What the asset says of itself, so that `retrain-decision` can tell how much of later data is new."""
+    rows, train_rows = learned_rows(dataset), dataset.files["train"].rows
+    return {"digest": dataset.digest, "rows": str(rows), "train_rows": str(train_rows)}
+
+
+def learned_rows(dataset: "Dataset") -> int:
+    """What a job learns from and is validated on. The gate's prompts never travel with it."""
+    return dataset.files["train"].rows + dataset.files["validation"].rows

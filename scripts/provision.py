@@ -10,6 +10,8 @@ from scripts import azure_ml, digests, records
 from scripts.errors import InvalidInput
 from scripts.settings import Image, Settings
 
+TRAIN_TAG = "train"
+
 
 @dataclass(frozen=True)
 class Resource:
@@ -139,11 +141,17 @@ def _endpoint(settings: Settings, identities: object) -> object:
     return ManagedOnlineEndpoint(
         name=settings.endpoint,
         auth_mode="aad_token",
+        tags=train_tag(settings),
         identity=IdentityConfiguration(
             type="user_assigned",
             user_assigned_identities=[ManagedIdentityConfiguration(resource_id=identity.id)],
         ),
     )
+
+
+def train_tag(settings: Settings) -> dict[str, str]:
+    """By this `reap` knows an endpoint as this train's own, when no settings file names it any more."""
+    return {TRAIN_TAG: settings.experiment}
 
 
 def environment_version(image: Image) -> str:

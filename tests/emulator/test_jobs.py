@@ -322,6 +322,8 @@ def test_a_model_is_registered_from_an_output_of_a_completed_job_only(ml: Any, s
 
     model = register("1", f"azureml://jobs/{good.name}/outputs/model/paths/best")
     assert model.path.endswith(f"/datastores/workspaceblobstore/paths/azureml/{good.name}/model/best")
+    model.tags = {"verdict": "pass"}  # what is learned about a model later is written on it
+    assert ml.models.create_or_update(model).tags == {"verdict": "pass"}
     ml.models.download("tuned", "1", download_path=tmp_path)
     assert [path.read_text() for path in tmp_path.rglob("w.bin")] == ["w\n"]
     with pytest.raises(ResourceNotFoundError, match="not found"):

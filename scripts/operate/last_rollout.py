@@ -1,0 +1,16 @@
+"""The one place where day 2 looks at the state of a rollout (scripts/rollout/state.py)."""
+
+from scripts.operate.reap import Rollout
+from scripts.rollout.store import BlobStore
+from scripts.settings import Settings
+
+
+def read(settings: Settings) -> Rollout | None:
+    """None before the first rollout. Raises AzureFailed for a state that cannot be read: unknown is not idle."""
+    held = BlobStore(settings).read()
+    if held is None:
+        return None
+    state = held.state
+    # Nothing beats for a rollout that has ended, so its last heartbeat is its end.
+    ended = None if state.under_way else state.updated_at
+    return Rollout(state=state.phase.value, under_way=state.under_way, ended_at=ended)

@@ -1,0 +1,98 @@
+"""The facts behind `reap`: who has traffic, since when, what a rollout is doing, which clusters have jobs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from scripts import azure_ml, provision, training_job
+from scripts.errors import InvalidInput
+from scripts.operate import azure_facts, last_rollout
+from scripts.operate.reap import Colour, Compute, Endpoint, Facts
+from scripts.settings import Settings
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+CLUSTERS = ("amlcompute",)
+INSTANCES = ("computeinstance",)
+
+
+def gather(settings: Settings, config: Path | None) -> Facts:
+    """Raises AzureFailed as Azure does, InvalidInput when the environment's own endpoint is not there."""
+    ml = azure_ml.client(settings)
+    with azure_ml.explained(f"Looking for what is idle in {settings.workspace}"):
+        endpoints = {str(each.name): each for each in ml.online_endpoints.list()}
+        if settings.endpoint not in endpoints:
+            raise InvalidInput(
+                f"Workspace {settings.workspace} has no endpoint {settings.endpoint}, so all others would look "
+                "orphaned: mend `endpoint` in the settings, or `provision` first."
+            )
+        deployed = {name: list(ml.online_deployments.list(name)) for name in endpoints}
+        mine = endpoints.pop(settings.endpoint)
+        return Facts(
+            endpoint=_endpoint(settings, mine, ()),
+            train=provision.train_tag(settings)[provision.TRAIN_TAG],
+            ours=configured(settings, config),
+            colours=tuple(_colour(ml, each) for each in deployed[settings.endpoint]),
+            rollout=last_rollout.read(settings),
+            others=tuple(_endpoint(settings, each, deployed[name]) for name, each in endpoints.items()),
+            computes=_computes(ml),
+        )
+
+
+def configured(settings: Settings, config: Path | None) -> frozenset[str]:
+    """The endpoints of this environment and of its neighbours: no train may clear away another environment's."""
+    names = {settings.endpoint}
+    for path in config.parent.glob("*.y*ml") if config else ():
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            why = " ".join(str(error).split())
+            raise InvalidInput(f"{path}: not readable ({why}), so its endpoint might look orphaned: mend it.") from None
+        if isinstance(values, dict) and isinstance(values.get("endpoint"), str):
+            names.add(values["endpoint"])
+    return frozenset(names)
+
+
+def _endpoint(settings: Settings, endpoint: Any, deployments: Any) -> Endpoint:
+    # Only the orphans are judged as a whole; their age is that of the youngest thing in them.
+    times = [azure_facts.endpoint_changed(settings, endpoint), *map(azure_facts.changed, deployments)]
+    return Endpoint(
+        name=str(endpoint.name),
+        traffic=dict(endpoint.traffic or {}),
+        mirror=dict(endpoint.mirror_traffic or {}),
+        changed_at=None if None in times else max(time for time in times if time),
+        state=azure_facts.state(endpoint),
+        train=str((endpoint.tags or {}).get(provision.TRAIN_TAG, "")),
+        instances=sum(int(each.instance_count or 0) for each in deployments),
+    )
+
+
+def _colour(ml: "MLClient", deployment: Any) -> Colour:
+    model = azure_facts.model(ml, *azure_facts.model_of(deployment))
+    return Colour(
+        name=str(deployment.name),
+        changed_at=azure_facts.changed(deployment),
+        state=azure_facts.state(deployment),
+        verdict=str((model.tags or {}).get("verdict", "")) if model else "",
+        shape=str(deployment.instance_type),
+        instances=int(deployment.instance_count or 0),
+    )
+
+
+def _computes(ml: "MLClient") -> tuple[Compute, ...]:
+    """Clusters and instances. A job under way that does not say where it runs may be on any of them."""
+    under_way = [job for job in azure_facts.jobs(ml) if training_job.status(job) not in training_job.ENDED]
+    on = {str(getattr(job, "compute", None) or "").rsplit("/", 1)[-1].rsplit(":", 1)[-1].lower() for job in under_way}
+    return tuple(
+        Compute(
+            name=str(each.name),
+            cluster=str(each.type).lower() in CLUSTERS,
+            size=str(getattr(each, "size", None) or ""),
+            min_instances=int(getattr(each, "min_instances", None) or 0),
+            busy=str(each.name).lower() in on or "" in on,
+        )
+        for each in ml.compute.list()
+        if str(each.type).lower() in CLUSTERS + INSTANCES
+    )
