@@ -48,8 +48,11 @@ def file_sha256(path: Path) -> str:
 
 
 def digest_of(files: Mapping[Split, DataFile]) -> str:
-    """SHA-256 over the sorted (split, SHA-256 of its file) pairs, as compact JSON."""
-    pairs = sorted((name, file.sha256) for name, file in files.items())
+    """SHA-256 over the sorted (split, SHA-256 of its file) pairs of what a job is given, as compact JSON.
+
+    The held-out prompts are not among them: another question for the gate is no reason to train again.
+    """
+    pairs = sorted((name, file.sha256) for name, file in files.items() if name != "heldout")
     return hashlib.sha256(json.dumps(pairs, separators=(",", ":")).encode()).hexdigest()
 
 

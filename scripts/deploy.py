@@ -1,5 +1,6 @@
 """`deploy`: put a model on an idle colour and prove that it answers, before it gets any traffic."""
 
+import json
 import re
 import statistics
 import time
@@ -7,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts import records, sample_requests
+from scripts import digests, records, sample_requests
 from scripts.endpoint import Answer, Endpoint, Requests
 from scripts.errors import AzureFailed, Refused
+from scripts.live import idle_colour
 from scripts.provision import environment_version
 from scripts.settings import Settings
 
@@ -20,27 +22,35 @@ EXCEPTION = re.compile(r"[\w.]*(Error|Exception|Exit|Failed)\b: .")  # the last 
 def deploy(
     settings: Settings,
     model: records.Model,
-    colour: str,
+    colour: str | None,
     smoke: Sequence[dict[str, Any]],
     *,
     first: bool = False,
     variables: Mapping[str, str] | None = None,
 ) -> records.Deployment:
-    """Create deployment `colour`, send it the `smoke` bodies by direct header; a `first` release gets all traffic.
+    """Create deployment `colour` (None: the idle one), send it the `smoke` bodies by direct header.
+
+    A deployment that is there with the same model, code and settings is kept, so that running this again costs nothing.
+    A `first` release gets all traffic.
 
     Raises Refused for a colour that is live, AzureFailed when it does not start or does not answer.
     """
     endpoint = Endpoint(settings)
     live = endpoint.traffic()
+    colour = colour or idle_colour(live)[1]
     if live.get(colour):
         raise Refused(f"Deployment {colour} has {live[colour]}% of the traffic: deploy to the idle colour.")
     if first and live:
         raise Refused(f"--first is for an endpoint without traffic, and {settings.endpoint} has {live}.")
-    try:
-        endpoint.create_deployment(_deployment(settings, model, colour, variables or {}))
-    except AzureFailed as error:
-        said = why_it_died(endpoint.logs(colour, lines=100))
-        raise AzureFailed(f"{error}" + (f" Its log says: {said}" if said else "")) from error
+    wanted = _deployment(settings, model, colour, variables or {})
+    there = endpoint.deployments().get(colour)
+    kept = there is not None and same(there, wanted.tags["release"])
+    if not kept:
+        try:
+            endpoint.create_deployment(wanted)
+        except AzureFailed as error:
+            said = why_it_died(endpoint.logs(colour, lines=100))
+            raise AzureFailed(f"{error}" + (f" Its log says: {said}" if said else "")) from error
     with Requests(endpoint.scoring_uri()) as requests:
         started = time.monotonic()
         answers = sample_requests.send(requests, smoke, deployment=colour)
@@ -59,8 +69,21 @@ def deploy(
         model_digest=model.digest,
         instance_type=settings.serving.instance_type,
         weight=live.get(colour, 0),
+        kept=kept,
         smoke=checked,
     )
+
+
+def same(deployment: Any, release: str) -> bool:
+    """Whether a deployment stands and was made of the same parts."""
+    return deployment.provisioning_state == "Succeeded" and (deployment.tags or {}).get("release") == release
+
+
+def release_digest(settings: Settings, model: records.Model, variables: Mapping[str, str]) -> str:
+    """What a deployment is made of: model, code, environment, settings, variables."""
+    shape = settings.serving.model_dump_json() + json.dumps(dict(variables), sort_keys=True)
+    environment = environment_version(settings.serving_environment)
+    return digests.of_values(model.id, model.digest, digests.of_folder(CODE), environment, shape)[:16]
 
 
 def why_it_died(log: str) -> str:
@@ -104,5 +127,5 @@ def _deployment(settings: Settings, model: records.Model, colour: str, variables
         ),
         liveness_probe=ProbeSettings(initial_delay=serving.probe_initial_delay_seconds),
         readiness_probe=ProbeSettings(initial_delay=serving.probe_initial_delay_seconds),
-        tags={"model_digest": model.digest},
+        tags={"model_digest": model.digest, "release": release_digest(settings, model, variables)},
     )

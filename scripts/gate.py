@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scripts.errors import InvalidInput
+
 if TYPE_CHECKING:
     from eval.policy import MetricPolicy
     from eval.scores import ScoreRow
@@ -11,22 +13,26 @@ if TYPE_CHECKING:
 
 
 def judge(
-    candidate: Path, baselines: Sequence[Path], policy: Path, candidate_model: str, baseline_model: str
+    candidate: Path, baselines: Sequence[Path], policy: Path, candidate_model: str, baseline_model: str | None
 ) -> "Verdict":
     """The verdict on `candidate`; both models are digests.
 
     Of several baseline tables (zero-shot, few-shot, …) the best by the first primary metric is the bar: choosing the
-    maximum can only make it harder to pass. Raises EvalError for tables or a policy that cannot be read.
+    maximum can only make it harder to pass. A first release has neither `baseline_model` nor tables: floors only.
+    Raises EvalError for tables or a policy that cannot be read, InvalidInput when one of the two is missing.
     """
     from eval.decide import decide
     from eval.policy import load_policy
     from eval.scores import read_scores
 
+    if bool(baselines) != (baseline_model is not None):
+        missing = "a score table (--baseline)" if baseline_model is not None else "its model"
+        raise InvalidInput(f"The live model's {missing} is missing: without it nothing can be compared.")
     rules = load_policy(policy)
     wanted = [metric.name for metric in rules.metrics]
     tables = [read_scores(path, wanted) for path in baselines]
     primary = next((metric for metric in rules.metrics if metric.primary), None)
-    bar = max(tables, key=lambda rows: _mean(rows, primary)) if primary else tables[0]
+    bar = max(tables, key=lambda rows: _mean(rows, primary) if primary else 0.0, default=None)
     return decide(
         read_scores(candidate, wanted), bar, rules, candidate_model=candidate_model, baseline_model=baseline_model
     )

@@ -1,34 +1,24 @@
 """`train`: submit the fine-tune once and wait. A job is named by what goes into it, so a second run attaches."""
 
-import json
+import re
 import subprocess
 import sys
-import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
-from azure.core.exceptions import ResourceNotFoundError
 
 from scripts import azure_ml, digests, records
 from scripts.errors import AzureFailed, InvalidInput
-from scripts.provision import environment_version
 from scripts.settings import Settings
+from scripts.training_job import CODE, ENDED, follow, measured, report_failure, status, submit_or_attach, wait
 
 if TYPE_CHECKING:
-    from azure.ai.ml import MLClient
-    from azure.ai.ml.entities import Job
-
     from data.manifest import Dataset
 
-CODE = Path("training")
-ENDED_BADLY = {"Failed", "Canceled", "NotResponding"}
 
-
-@dataclass(frozen=True)
-class Plan:
+class Plan(records.Record):
     """All that determines the result of a training job. `name` is a function of the rest."""
 
     recipe: str
@@ -38,18 +28,26 @@ class Plan:
     data_asset: str
     base_model: str
     base_model_digest: str
+    period: str = ""  # a retraining of equal inputs because of their age: once a period, not never and not always
 
     @property
     def name(self) -> str:
-        parts = (self.recipe_digest, self.code_digest, self.data_digest, self.base_model, self.base_model_digest)
+        parts = [self.recipe_digest, self.code_digest, self.data_digest, self.base_model, self.base_model_digest]
+        parts += [self.period] if self.period else []
         return f"train-{self.recipe.replace('_', '-')}-{digests.of_values(*parts)[:12]}"
 
 
-def plan(recipe: str, dataset: "Dataset", base: records.Model | None) -> Plan:
+def plan(
+    recipe: str, dataset: "Dataset", base: records.Model | None, period: str = "", *, uploaded: bool = True
+) -> Plan:
     """Digest the inputs of a job. Raises InvalidInput for a recipe or data set that cannot be trained on."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]{0,40}", period):
+        raise InvalidInput(f"--period must be a short name such as 2026-Q4, not {period[:60]!r}.")
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,60}", recipe):
+        raise InvalidInput(f"--recipe takes the name of a file in {CODE}/recipes without .yaml, not {recipe[:60]!r}.")
     path = CODE / "recipes" / f"{recipe}.yaml"
     check_recipe(path)
-    if not dataset.asset:
+    if uploaded and not dataset.asset:
         raise InvalidInput(
             f"Data set {dataset.name} was checked but not uploaded: run `python -m scripts data` without --check-only."
         )
@@ -58,9 +56,10 @@ def plan(recipe: str, dataset: "Dataset", base: records.Model | None) -> Plan:
         recipe_digest=digests.of_file(path),
         code_digest=digests.of_folder(CODE),
         data_digest=dataset.digest,
-        data_asset=dataset.asset,
+        data_asset=dataset.asset or "",
         base_model=f"azureml:{base.name}:{base.version}" if base else named_base_model(path),
         base_model_digest=base.digest if base else "",
+        period=period,
     )
 
 
@@ -84,19 +83,35 @@ def named_base_model(path: Path) -> str:
     return str(yaml.safe_load(path.read_text(encoding="utf-8"))["base_model"]["source"])
 
 
-def train(settings: Settings, work: Plan, *, retry_failed: bool = False) -> records.Training:
-    """Submit or attach, stream the log until the job has ended, and read what it measured.
+class Waiting(records.Record):
+    """What `train` leaves when the wait is over before the job is: the name by which the next run attaches."""
 
-    Raises AzureFailed when the job failed or was cancelled, InvalidInput when its measurements are missing or broken.
+    job_name: str
+    status: str
+    studio_url: str
+
+
+def train(
+    settings: Settings, work: Plan, *, commit: str = "", retry_failed: bool = False, wait_seconds: float | None = None
+) -> records.Training | Waiting:
+    """Submit or attach, wait until the job has ended (at most `wait_seconds`), and read what it measured.
+
+    `commit` is kept on a new job, so that a later run can go on from it. Raises AzureFailed when the job failed or was
+    cancelled, InvalidInput when its measurements are missing or broken.
     """
     ml = azure_ml.client(settings)
     started = time.monotonic()
     with azure_ml.explained(f"Training job {work.name}"):
-        job, attached = submit_or_attach(ml, settings, work, retry_failed=retry_failed)
+        job, attached = submit_or_attach(ml, settings, work, commit=commit, retry_failed=retry_failed)
+        if wait_seconds is not None:
+            job = wait(ml, job, wait_seconds)
+            if status(job) not in ENDED:
+                return Waiting(job_name=str(job.name), status=status(job), studio_url=str(job.studio_url))
         if status(job) != "Completed":
             said = follow(ml, str(job.name))
             job = ml.jobs.get(job.name)
             if status(job) != "Completed":
+                report_failure(ml, job)
                 raise AzureFailed(f"Training job {job.name} ended as {status(job)}{said}; its log: {job.studio_url}.")
         metrics = measured(ml, str(job.name))
     if work.base_model_digest not in ("", metrics.base_model_digest):
@@ -120,98 +135,3 @@ def train(settings: Settings, work: Plan, *, retry_failed: bool = False) -> reco
         seconds=round(time.monotonic() - started, 1),
         metrics=metrics,
     )
-
-
-def follow(ml: "MLClient", job: str) -> str:
-    """Stream a job's log until it has ended. Returns ": why" for one that failed and left a reason, else ""."""
-    from azure.ai.ml.exceptions import JobException
-
-    try:
-        ml.jobs.stream(job)
-    except JobException as error:
-        return last_words(str(error.message))
-    return ""
-
-
-def last_words(message: str) -> str:
-    """ ": why" out of the SDK's "Exception : {…}", which ends with what the job itself wrote last."""
-    try:
-        said = str(json.loads(message[message.index("{") :])["error"]["message"]).strip()
-    except (ValueError, KeyError, TypeError):
-        return ""
-    return ": " + said.splitlines()[-1].strip().removeprefix("error: ").rstrip(".") if said else ""
-
-
-def status(job: "Job") -> str:
-    """A job's status as Azure writes it. The SDK gives a string for some states and a member of an enum for others."""
-    return str(getattr(job.status, "value", job.status))
-
-
-def submit_or_attach(ml: "MLClient", settings: Settings, work: Plan, *, retry_failed: bool) -> tuple["Job", bool]:
-    """Find the job of this name, or its last retry, and submit only when there is none.
-
-    A job that failed is not paid for again unless that was asked for: each retry has a name of its own.
-    """
-    for attempt in range(1, 11):
-        name = work.name if attempt == 1 else f"{work.name}-retry{attempt - 1}"
-        try:
-            job = ml.jobs.get(name)
-        except ResourceNotFoundError:
-            with azure_ml.waiting(f"Submitting {name}"):
-                return ml.jobs.create_or_update(command_job(settings, work, name)), False
-        if status(job) not in ENDED_BADLY:
-            return job, True
-        if not retry_failed:
-            # A later retry may exist and have done better: look for it, but make none.
-            try:
-                ml.jobs.get(f"{work.name}-retry{attempt}")
-            except ResourceNotFoundError:
-                raise AzureFailed(
-                    f"Training job {name} {status(job).lower()} before (log: {job.studio_url}); "
-                    "run `train --retry-failed` to pay for another try."
-                ) from None
-    raise AzureFailed(f"Training job {work.name} failed ten times; find the cause before you pay for an eleventh.")
-
-
-def command_job(settings: Settings, work: Plan, name: str) -> "Job":
-    """The fine-tune as a command job: code snapshot, data asset, base model, one output folder."""
-    from azure.ai.ml import Input, Output, command
-
-    inputs: dict[str, Any] = {"data": Input(type="uri_folder", path=work.data_asset)}
-    line = f"python train.py --recipe recipes/{work.recipe}.yaml"
-    line += " --data ${{inputs.data}} --output ${{outputs.model}}"
-    if work.base_model.startswith("azureml:"):
-        inputs["base_model"] = Input(type="custom_model", path=work.base_model)
-        line += " --base-model ${{inputs.base_model}}"
-    image = settings.training_environment
-    return command(
-        name=name,
-        display_name=name,
-        experiment_name=settings.experiment,
-        code=str(CODE),
-        command=line,
-        inputs=inputs,
-        outputs={"model": Output(type="uri_folder")},
-        environment=f"azureml:{image.name}:{environment_version(image)}",
-        compute=settings.compute.name,
-        tags={
-            "recipe": work.recipe,
-            "recipe_digest": work.recipe_digest,
-            "code_digest": work.code_digest,
-            "data_digest": work.data_digest,
-            "base_model": work.base_model,
-        },
-    )
-
-
-def measured(ml: "MLClient", job: str) -> records.TrainingMetrics:
-    """What the job wrote to `outputs/training_metrics.json`; what measured nothing trained nothing we can trust."""
-    with tempfile.TemporaryDirectory() as folder:
-        with azure_ml.waiting(f"Reading what {job} measured"):
-            ml.jobs.download(job, download_path=folder)
-        found = list(Path(folder).rglob("training_metrics.json"))
-        if len(found) != 1:
-            raise InvalidInput(
-                f"Training job {job} left no outputs/training_metrics.json: its model cannot be registered."
-            )
-        return records.read(records.TrainingMetrics, found[0])

@@ -1,4 +1,4 @@
-"""Is the model good enough: `deploy` at 0%, `evaluate`, `gate`."""
+"""Is the model good enough: `live`, `deploy` at 0%, `judged`, `evaluate`, `gate`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from scripts import records, settings
 from scripts.commands.options import Config, Out
 from scripts.errors import InvalidInput, Refused, Undecided
-from scripts.outputs import finish
+from scripts.outputs import finish, one_line
 
 app = typer.Typer()
 SMOKE_REQUESTS = 4
@@ -16,7 +16,7 @@ SMOKE_REQUESTS = 4
 
 @app.command()
 def deploy(
-    deployment: Annotated[str, typer.Option(help="The idle colour to deploy on: blue or green.")],
+    deployment: Annotated[str | None, typer.Option(help="The colour to deploy on; default: the idle one.")] = None,
     model: Annotated[Path, typer.Option(help="The model.json of `register`.")] = Path("out/model.json"),
     smoke: Annotated[Path, typer.Option("--smoke", help="Sample conversations for the smoke test.")] = Path(
         "data/heldout.jsonl"
@@ -45,10 +45,49 @@ def deploy(
         variables={name: value for name, _, value in pairs},
     )
     said = (
-        f"Deployed {done.model} as {done.deployment} at {done.weight}%: "
+        f"{'Found' if done.kept else 'Deployed'} {done.model} as {done.deployment} at {done.weight}%: "
         f"{done.smoke.requests} smoke requests answered, median {done.smoke.latency_ms_p50} ms"
     )
-    finish(done, out, said=said, then="python -m scripts evaluate")
+    finish(done, out, said=said, then="python -m scripts evaluate", outputs={"candidate": done.deployment})
+
+
+@app.command()
+def live(config: Config = None, out: Out = Path("out/live.json")) -> None:
+    """Say which colour is live with which model, and which is idle.
+
+    Example: `python -m scripts live`
+    """
+    from scripts import live as step
+
+    done = step.live(settings.load(config))
+    what = f"{done.stable} with {done.model.name}:{done.model.version}" if done.model else "nothing yet (first release)"
+    outputs = {"stable": done.stable, "idle": done.idle, "first": str(not done.stable).lower()}
+    finish(done, out, said=f"Live: {what}; idle: {done.idle}", then="python -m scripts deploy", outputs=outputs)
+
+
+@app.command()
+def judged(
+    model: Annotated[Path, typer.Option(help="The candidate's model.json.")] = Path("out/model.json"),
+    live: Annotated[Path, typer.Option(help="The live.json of `live`.")] = Path("out/live.json"),
+    policy: Annotated[Path, typer.Option(help="What good enough means.")] = Path("eval/policy.yaml"),
+    prompts: Annotated[Path, typer.Option(help="The held-out prompts.")] = Path("data/heldout.jsonl"),
+    folder: Annotated[Path, typer.Option(help="Where an earlier verdict and its evidence are put.")] = Path("out"),
+    config: Config = None,
+    out: Out = Path("out/judged.json"),
+) -> None:
+    """Look for the verdict that these models already have: a release that runs again gets no second try.
+
+    Example: `python -m scripts judged --model out/model.json --live out/live.json`
+    """
+    from scripts import verdicts as step
+
+    candidate, now = records.read(records.Model, model), records.read(records.Live, live)
+    done = step.look(settings.load(config), candidate, now, policy, prompts, folder)
+    said = (
+        f"Judged before: {done.outcome}. {done.reason}" if done.judged else "These models have not been judged before"
+    )
+    outputs = {"judged": str(done.judged).lower(), "outcome": done.outcome, "reason": one_line(done.reason)}
+    finish(done, out, said=said, then="python -m scripts evaluate", outputs=outputs)
 
 
 @app.command()
@@ -77,30 +116,51 @@ def evaluate(
 
 @app.command()
 def gate(
-    candidate: Annotated[Path, typer.Option(help="The candidate's score table.")],
+    candidate: Annotated[Path, typer.Option(help="The candidate's score table.")] = Path("out/scores/candidate.jsonl"),
     baseline: Annotated[
-        list[Path], typer.Option(help="The live model's score table; of several, the best is the bar.")
-    ],
+        list[Path] | None,
+        typer.Option(
+            help="The live model's score tables, the best is the bar; with --live: every stable*.jsonl beside."
+        ),
+    ] = None,
     candidate_model: Annotated[Path, typer.Option(help="The candidate's model.json.")] = Path("out/model.json"),
-    baseline_model: Annotated[Path, typer.Option(help="The live model's model.json.")] = Path(
-        "out/model-baseline.json"
-    ),
+    baseline_model: Annotated[Path | None, typer.Option(help="The live model's model.json.")] = None,
+    live: Annotated[Path | None, typer.Option(help="Or the live.json of `live`: empty before a first release.")] = None,
     policy: Annotated[Path, typer.Option(help="What good enough means.")] = Path("eval/policy.yaml"),
+    prompts: Annotated[Path, typer.Option(help="The held-out prompts, with --keep.")] = Path("data/heldout.jsonl"),
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep it in the workspace: these models are not judged again.")
+    ] = False,
+    as_output: Annotated[
+        bool, typer.Option("--as-output", help="Exit 0 whatever the verdict; the workflow acts on `outcome`.")
+    ] = False,
+    config: Config = None,
     out: Out = Path("out/verdict.json"),
 ) -> None:
     """Judge the candidate against the live model. Exit code 1 fail, 2 undecided, 3 invalid.
 
-    Example: `python -m scripts gate --candidate out/scores/green.jsonl --baseline out/scores/blue.jsonl`
+    Example: `python -m scripts gate --candidate out/scores/candidate.jsonl --baseline out/scores/stable.jsonl`
     """
     from scripts import gate as step
 
-    models = [records.read(records.Model, path).digest for path in (candidate_model, baseline_model)]
-    verdict = step.judge(candidate, baseline, policy, models[0], models[1])
+    if (baseline_model is None) == (live is None):
+        raise InvalidInput("Say what is live: either --baseline-model FILE or --live FILE.")
+    judged = records.read(records.Model, candidate_model)
+    now = records.read(records.Model, baseline_model) if baseline_model else None
+    if live:
+        now = records.read(records.Live, live).model
+        found = (path for path in candidate.parent.glob("stable*.jsonl") if not path.name.endswith(".answers.jsonl"))
+        baseline = baseline or (sorted(found) if now else [])
+    verdict = step.judge(candidate, baseline or [], policy, judged.digest, now.digest if now else None)
     said = f"Gate: {verdict.outcome}. {verdict.reason}"
     then = "python -m scripts rollout run" if verdict.outcome == "pass" else "python -m scripts report"
-    finish(
-        verdict, out, said=said, then=then, outputs={"outcome": str(verdict.outcome)}, good=verdict.outcome == "pass"
-    )
+    outputs = {"outcome": str(verdict.outcome), "reason": one_line(verdict.reason)}
+    finish(verdict, out, said=said, then=then, outputs=outputs, good=verdict.outcome == "pass")
+    if keep:
+        from scripts import verdicts
+
+        name = verdicts.key(judged.digest, now.digest if now else "", policy, prompts)
+        verdicts.keep_and_tag(settings.load(config), name, verdict, judged, out, [candidate, *(baseline or [])])
     endings = {"fail": Refused, "inconclusive": Undecided, "invalid": InvalidInput}
-    if verdict.outcome != "pass":
+    if verdict.outcome != "pass" and not as_output:
         raise endings[str(verdict.outcome)](f"The gate says {verdict.outcome}: {verdict.reason}")

@@ -1,4 +1,4 @@
-"""From data to a registered model: `data`, `train`, `register`."""
+"""From data to a registered model: `data`, `plan`, `train`, `pending`, `register`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -47,6 +47,29 @@ def data(
 
 
 @app.command()
+def plan(
+    recipe: Annotated[str, typer.Option(help="A file name in training/recipes, without .yaml.")],
+    source: Annotated[Path, typer.Option(help="Conversations to train on (JSONL).")] = Path("data/tickets.jsonl"),
+    held_out: Annotated[Path, typer.Option(help="The gate's prompts, never trained on.")] = Path("data/heldout.jsonl"),
+    folder: Annotated[Path, typer.Option(help="Where the checked splits are written.")] = Path("out/data"),
+    out: Out = Path("out/plan.json"),
+) -> None:
+    """Check recipe and data, and say what would be trained. Asks nothing of Azure and changes nothing there.
+
+    Example: `python -m scripts plan --recipe a100_lora`
+    """
+    from data.prepare import prepare
+    from scripts import train as step
+
+    work = step.plan(recipe, prepare(source, held_out, folder, source.stem), None, uploaded=False)
+    said = (
+        f"Plan: recipe {recipe} ({work.recipe_digest[:12]}) from {work.base_model} "
+        f"on data {work.data_digest[:12]} with code {work.code_digest[:12]}"
+    )
+    finish(work, out, said=said, then="python -m scripts train")
+
+
+@app.command()
 def train(
     recipe: Annotated[str, typer.Option(help="A file name in training/recipes, without .yaml.")],
     dataset: Annotated[Path, typer.Option(help="The dataset.json of `data`.")] = Path("out/dataset.json"),
@@ -54,6 +77,11 @@ def train(
     config: Config = None,
     out: Out = Path("out/training.json"),
     retry_failed: Annotated[bool, typer.Option(help="Pay for another try of a job that failed.")] = False,
+    wait_minutes: Annotated[
+        float | None, typer.Option(min=0, help="Wait no longer; without it, until the end. 0: only submit.")
+    ] = None,
+    period: Annotated[str, typer.Option(help="Name of a retraining of equal inputs, such as 2026-Q4.")] = "",
+    commit: Annotated[str, typer.Option(envvar="RELEASE_COMMIT", help="Kept on the job, to go on from later.")] = "",
 ) -> None:
     """Submit the fine-tune, or attach to the job of the same inputs.
 
@@ -63,8 +91,18 @@ def train(
     from scripts import train as step
 
     base = records.read(records.Model, base_model) if base_model else None
-    work = step.plan(recipe, records.read(Dataset, dataset), base)
-    done = step.train(settings.load(config), work, retry_failed=retry_failed)
+    work = step.plan(recipe, records.read(Dataset, dataset), base, period)
+    seconds = None if wait_minutes is None else wait_minutes * 60
+    done = step.train(settings.load(config), work, commit=commit, retry_failed=retry_failed, wait_seconds=seconds)
+    outputs = {"job_name": done.job_name, "trained": str(isinstance(done, records.Training)).lower()}
+    if isinstance(done, step.Waiting):
+        said = (
+            f"Training job {done.job_name} is {done.status}: not waiting longer. Nothing is lost, the next run attaches"
+        )
+        finish(
+            done, out.with_name("waiting.json"), said=said, then="the same command again", outputs=outputs, good=False
+        )
+        return
     how = "attached to" if done.attached else "ran"
     loss = done.metrics.loss
     speed = f"{done.metrics.tokens_per_second:.0f} tokens/s, loss {loss[0].loss:.2f} → {loss[-1].loss:.2f}"
@@ -73,8 +111,37 @@ def train(
         out,
         said=f"Training {how} {done.job_name}: {done.metrics.train_seconds:.0f} s, {speed}",
         then="python -m scripts register",
-        outputs={"job_name": done.job_name},
+        outputs=outputs,
     )
+
+
+@app.command()
+def pending(
+    skip_active: Annotated[
+        bool, typer.Option("--skip-active", help="Leave out commits that a GitHub run is working on.")
+    ] = False,
+    config: Config = None,
+    out: Out = Path("out/pending.json"),
+) -> None:
+    """Find the release whose training has ended while no run waited for it.
+
+    Example: `python -m scripts pending`
+    """
+    from scripts import pending as step
+
+    active: set[str] | None = set()
+    if skip_active:
+        from scripts.github.runs import active_commits
+
+        active = active_commits()
+    if active is None:
+        done = step.Pending(release=None, reason="another run is going on with a release right now")
+    else:
+        done = step.pending(settings.load(config), active)
+    found = done.release
+    said = f"{'Going on' if found else 'Nothing to go on with'}: {done.reason}"
+    outputs = {"pending": str(found is not None).lower(), **(found.model_dump() if found else {})}
+    finish(done, out, said=said, then="the release workflow at that commit", outputs=outputs)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.deploy import why_it_died
-from scripts.train import last_words
+from scripts.training_job import last_words
 
 ROOT = Path(__file__).parents[2]
 

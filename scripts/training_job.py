@@ -1,0 +1,145 @@
+"""The training job on Azure: submit it once under its name, wait for it, read what it measured."""
+
+import contextlib
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from azure.core.exceptions import ResourceNotFoundError
+
+from scripts import azure_ml, records
+from scripts.errors import AzureFailed, InvalidInput
+from scripts.provision import environment_version
+from scripts.settings import Settings
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.ai.ml.entities import Job
+
+    from scripts.train import Plan
+
+CODE = Path("training")
+ENDED_BADLY = {"Failed", "Canceled", "NotResponding"}
+ENDED = {"Completed", *ENDED_BADLY}
+REPORTED = "reported"
+LOOK_SECONDS = 15.0
+
+
+def wait(ml: "MLClient", job: "Job", seconds: float, *, pause: Callable[[float], None] = time.sleep) -> "Job":
+    """Look at a job until it has ended or `seconds` have passed; returns it as it was seen last."""
+    deadline = time.monotonic() + seconds
+    with azure_ml.waiting(f"Waiting for {job.name}"):
+        while status(job) not in ENDED and (left := deadline - time.monotonic()) > 0:
+            pause(min(LOOK_SECONDS, left))
+            job = ml.jobs.get(job.name)
+    return job
+
+
+def report_failure(ml: "MLClient", job: "Job") -> None:
+    """Note on a failed job that people were told, so that the schedule does not tell them again and again."""
+    job.tags = {**(job.tags or {}), REPORTED: "true"}
+    with contextlib.suppress(Exception):  # the failure itself is what people must read
+        ml.jobs.create_or_update(job)
+
+
+def follow(ml: "MLClient", job: str) -> str:
+    """Stream a job's log until it has ended. Returns ": why" for one that failed and left a reason, else ""."""
+    from azure.ai.ml.exceptions import JobException
+
+    try:
+        ml.jobs.stream(job)
+    except JobException as error:
+        return last_words(str(error.message))
+    return ""
+
+
+def last_words(message: str) -> str:
+    """ ": why" out of the SDK's "Exception : {…}", which ends with what the job itself wrote last."""
+    try:
+        said = str(json.loads(message[message.index("{") :])["error"]["message"]).strip()
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return ": " + said.splitlines()[-1].strip().removeprefix("error: ").rstrip(".") if said else ""
+
+
+def status(job: "Job") -> str:
+    """A job's status as Azure writes it. The SDK gives a string for some states and a member of an enum for others."""
+    return str(getattr(job.status, "value", job.status))
+
+
+def submit_or_attach(
+    ml: "MLClient", settings: Settings, work: "Plan", *, commit: str = "", retry_failed: bool = False
+) -> tuple["Job", bool]:
+    """Find the job of this name, or its last retry, and submit only when there is none.
+
+    A job that failed is not paid for again unless that was asked for: each retry has a name of its own.
+    """
+    for attempt in range(1, 11):
+        name = work.name if attempt == 1 else f"{work.name}-retry{attempt - 1}"
+        try:
+            job = ml.jobs.get(name)
+        except ResourceNotFoundError:
+            with azure_ml.waiting(f"Submitting {name}"):
+                return ml.jobs.create_or_update(command_job(settings, work, name, commit)), False
+        if status(job) not in ENDED_BADLY:
+            return job, True
+        if not retry_failed:
+            # A later retry may exist and have done better: look for it, but make none.
+            try:
+                ml.jobs.get(f"{work.name}-retry{attempt}")
+            except ResourceNotFoundError:
+                report_failure(ml, job)
+                raise AzureFailed(
+                    f"Training job {name} {status(job).lower()} before (log: {job.studio_url}); "
+                    "run `train --retry-failed` to pay for another try."
+                ) from None
+    raise AzureFailed(f"Training job {work.name} failed ten times; find the cause before you pay for an eleventh.")
+
+
+def command_job(settings: Settings, work: "Plan", name: str, commit: str = "") -> "Job":
+    """The fine-tune as a command job: code snapshot, data asset, base model, one output folder."""
+    from azure.ai.ml import Input, Output, command
+
+    inputs: dict[str, Any] = {"data": Input(type="uri_folder", path=work.data_asset)}
+    line = f"python train.py --recipe recipes/{work.recipe}.yaml"
+    line += " --data ${{inputs.data}} --output ${{outputs.model}}"
+    if work.base_model.startswith("azureml:"):
+        inputs["base_model"] = Input(type="custom_model", path=work.base_model)
+        line += " --base-model ${{inputs.base_model}}"
+    image = settings.training_environment
+    return command(
+        name=name,
+        display_name=name,
+        experiment_name=settings.experiment,
+        code=str(CODE),
+        command=line,
+        inputs=inputs,
+        outputs={"model": Output(type="uri_folder")},
+        environment=f"azureml:{image.name}:{environment_version(image)}",
+        compute=settings.compute.name,
+        tags={
+            "recipe": work.recipe,
+            "recipe_digest": work.recipe_digest,
+            "code_digest": work.code_digest,
+            "data_digest": work.data_digest,
+            "base_model": work.base_model,
+            **({"period": work.period} if work.period else {}),
+            **({"commit": commit} if commit else {}),
+        },
+    )
+
+
+def measured(ml: "MLClient", job: str) -> records.TrainingMetrics:
+    """What the job wrote to `outputs/training_metrics.json`; what measured nothing trained nothing we can trust."""
+    with tempfile.TemporaryDirectory() as folder:
+        with azure_ml.waiting(f"Reading what {job} measured"):
+            ml.jobs.download(job, download_path=folder)
+        found = list(Path(folder).rglob("training_metrics.json"))
+        if len(found) != 1:
+            raise InvalidInput(
+                f"Training job {job} left no outputs/training_metrics.json: its model cannot be registered."
+            )
+        return records.read(records.TrainingMetrics, found[0])

@@ -1,0 +1,110 @@
+"""Verdicts that were given once stay given: kept in the workspace's storage under what they judged.
+
+A release that is run again (a killed runner, a resumed wait) must not evaluate until it passes: rerun-until-green with
+five tries passes a model that is five points worse half of the time. So the same models under the same policy and
+prompts get the verdict that they got, byte for byte.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+
+from eval.verdict import Verdict, read_verdict
+from scripts import azure_ml, digests, records
+from scripts.settings import Settings
+
+if TYPE_CHECKING:
+    from azure.storage.blob import ContainerClient
+
+KEPT = ("pass", "fail", "inconclusive")  # an invalid one is about broken evidence, which may be gathered again
+FOLDER = "verdicts"
+
+
+class Judged(records.Record):
+    """`judged.json`: whether these two models have been judged before, and how.
+
+    `outcome` is the verdict's, or "live" for a candidate that is live already: then there is nothing to release.
+    """
+
+    key: str
+    judged: bool
+    outcome: str
+    reason: str
+
+
+def key(candidate: str, baseline: str, policy: Path, prompts: Path) -> str:
+    """What a verdict is about: two model digests ("" for no baseline), the policy's and the prompts' bytes."""
+    return digests.of_values(candidate, baseline, digests.of_file(policy), digests.of_file(prompts))[:32]
+
+
+def container(settings: Settings) -> "ContainerClient":
+    """The container of the workspace's own datastore, by Entra token: no account key is asked for."""
+    from azure.storage.blob import ContainerClient
+
+    store = azure_ml.client(settings).datastores.get("workspaceblobstore")
+    url = f"{store.protocol}://{store.account_name}.blob.{store.endpoint}"
+    return ContainerClient(url, str(store.container_name), credential=azure_ml.credential())
+
+
+def keep_and_tag(
+    settings: Settings, name: str, verdict: Verdict, model: records.Model, path: Path, tables: Sequence[Path]
+) -> None:
+    """Upload the evidence, then the verdict, under `name`, and tag the model. A verdict that is there stays.
+
+    An invalid verdict is neither kept nor written on the model.
+    """
+    if verdict.outcome not in KEPT:
+        return
+    evidence = [*tables, *(table.with_suffix(".answers.jsonl") for table in tables)]
+    with azure_ml.explained("Keeping the verdict"):
+        box = container(settings)
+        for file in (file for file in evidence if file.exists()):
+            box.upload_blob(f"{FOLDER}/{name}/scores/{file.name}", file.read_bytes(), overwrite=True)
+        with contextlib.suppress(ResourceExistsError):
+            box.upload_blob(f"{FOLDER}/{name}/verdict.json", path.read_bytes())
+    tag_model(settings, model, verdict)
+
+
+def look(
+    settings: Settings, candidate: records.Model, live: records.Live, policy: Path, prompts: Path, folder: Path
+) -> Judged:
+    """What is known about a candidate before anything is asked of it. Raises AzureFailed as Azure does."""
+    name = key(candidate.digest, live.model.digest if live.model else "", policy, prompts)
+    if live.model and live.model.digest == candidate.digest:
+        reason = f"model {candidate.name}:{candidate.version} is live already as {live.stable}"
+        return Judged(key=name, judged=True, outcome="live", reason=reason)
+    found = find(settings, name, folder)
+    if not found:
+        return Judged(key=name, judged=False, outcome="", reason="")
+    return Judged(key=name, judged=True, outcome=found.outcome, reason=found.reason)
+
+
+def find(settings: Settings, name: str, folder: Path) -> Verdict | None:
+    """Bring the verdict `name` and its evidence into `folder`; None when there is none.
+
+    Raises EvalError for a verdict that somebody edited.
+    """
+    with azure_ml.explained("Looking for an earlier verdict"):
+        box = container(settings)
+        start = f"{FOLDER}/{name}/"
+        found: dict[str, Any] = {blob.name.removeprefix(start): blob for blob in box.list_blobs(name_starts_with=start)}
+        if "verdict.json" not in found:
+            return None
+        for relative in found:
+            records.write_bytes(folder / relative, box.download_blob(start + relative).readall())
+    return read_verdict(folder / "verdict.json")
+
+
+def tag_model(settings: Settings, model: records.Model, verdict: Verdict) -> None:
+    """Write the outcome on the model version, where people and the schedule look for it."""
+    ml = azure_ml.client(settings)
+    with azure_ml.explained(f"Tagging model {model.name}:{model.version}"):
+        try:
+            entity = ml.models.get(model.name, model.version)
+        except ResourceNotFoundError:
+            return
+        entity.tags = {**(entity.tags or {}), "verdict": verdict.outcome, "verdict_digest": verdict.digest}
+        ml.models.create_or_update(entity)
