@@ -8,6 +8,7 @@ SCENARIO ?= promoted
 BENCH ?=
 BIN := .venv/bin
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile
+LIGHT := typer rich pydantic pydantic-settings pyyaml httpx tenacity
 BASE_MODEL := .cache/smollm2-135m-instruct
 
 # Nothing this repository starts phones home.
@@ -17,7 +18,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-fast lint format bench clean
+.PHONY: help setup setup-light demo test test-fast lint format bench clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +36,13 @@ setup: .venv/.ready $(BASE_MODEL)/config.json ## Install everything into .venv (
 	PATH="$$PWD/$(BIN):$$PATH" npm ci --prefix emulator --no-audit --no-fund --ignore-scripts --loglevel=error
 	@touch $@
 
+setup-light: .venv/.light # For workflow jobs that need neither Azure nor a model; seconds
+
+.venv/.light: requirements.txt Makefile
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c requirements.txt $(LIGHT)
+	@touch $@
+
 $(BASE_MODEL)/config.json: .venv/.ready training/base_model.py
 	@echo "Unpacking the demo's base model (half a minute, once)"
 	@$(BIN)/python -m training.base_model --output $(BASE_MODEL)
@@ -50,10 +58,17 @@ test: setup lint ## Everything: lint, unit tests, real servers, the scenarios
 test-fast: setup ## Only what takes about a minute
 	$(BIN)/python -m pytest -m "not slow and not e2e" $(PARALLEL)
 
-lint: setup ## ruff and mypy
+lint: setup ## ruff, mypy, and the linters of the workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	PATH="$$PWD/$(BIN):$$PATH" $(BIN)/jactionlint --no-online --strict-exit
+	$(BIN)/zizmor --offline --persona pedantic --no-progress --quiet .github
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows $(wildcard .github/workflows/*.yml)
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions $(wildcard .github/actions/*/action.yml)
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
 
 format: setup ## Let ruff lay the code out
 	$(BIN)/ruff format .

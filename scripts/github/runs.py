@@ -15,12 +15,14 @@ AT_WORK = ("queued", "in_progress", "pending", "requested")
 def active_commits() -> set[str] | None:
     """Commits that a release is at work on; None when another resumed release is, whose commit GitHub does not tell.
 
-    Raises InvalidInput outside a GitHub job.
+    Raises InvalidInput outside a GitHub job, GitHubFailed when GitHub does not tell.
     """
     repository = os.environ.get("GITHUB_REPOSITORY", "")
     if not repository:
         raise InvalidInput("--skip-active asks GitHub for its runs: set GITHUB_REPOSITORY, or leave it out.")
     answer = api.call("GET", f"repos/{repository}/actions/runs?per_page={api.PAGE}")
+    if not isinstance(answer, dict) or "workflow_runs" not in answer:
+        raise api.GitHubFailed("GitHub did not list its runs, so a release might be started twice; try again.")
     return at_work(answer["workflow_runs"], os.environ.get("GITHUB_RUN_ID", ""))
 
 

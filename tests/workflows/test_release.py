@@ -1,0 +1,114 @@
+"""Releases that do not become live: refused, undecided, taken back by themselves, taken back by hand.
+
+The training job is the same throughout (its inputs are), so every release attaches to it; the held-out prompts differ,
+because a verdict is given once. The release that does become live is in test_resume.py.
+"""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.workflows.act import Act, Result
+from tests.workflows.azure import Azure
+from tests.workflows.isolation import Isolation
+from tests.workflows.releases import APPROVED, ENDPOINT, TO_THE_VERDICT, train
+from tests.workflows.tiny import make
+from tests.workflows.tiny.states import States
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+# A rollout that goes on until somebody stops it, well before its own limit does.
+ENDLESS = "min_candidate_requests: 100000"
+
+
+@pytest.fixture(scope="module")
+def releases(
+    tmp_path_factory: pytest.TempPathFactory, isolation: Isolation, azure: Azure, states: States
+) -> Iterator[Act]:
+    azure.restore(states.trained)
+    yield train(tmp_path_factory.mktemp("releases"), isolation, azure, states)
+    assert azure.refused() == []
+
+
+def verdict_tags(azure: Azure) -> list[str]:
+    return [tags["verdict"] for name, tags in azure.models().items() if name.startswith("tiny-triage:")]
+
+
+def test_a_candidate_that_got_worse_is_refused_and_the_run_is_red(releases: Act, azure: Azure) -> None:
+    wrong = make.jsonl([make.row(number, swapped=True) for number in range(2000, 2000 + make.HELD_OUT_ROWS)])
+    releases.repository.commit({"data/heldout.jsonl": wrong})
+    done = releases.run("push", "release.yml", gh=APPROVED)
+    assert done.results == {**TO_THE_VERDICT, "refuse": "failure"}, str(done)
+    assert done.code == 1
+    assert done.outputs["judge/judge", "gate", "outcome"] == "fail"
+    assert "Not released." in done.summaries["refuse"]
+    assert "exact_match" in done.summaries["refuse"]
+    assert "exact_match" in done.summaries["judge/judge"]
+    assert azure.traffic(ENDPOINT) == {"blue": 100}
+    assert len(azure.jobs()) == 1
+    assert verdict_tags(azure) == ["fail"]
+    assert not any("release" in call for call in done.gh)
+
+
+def test_too_few_prompts_decide_nothing_and_that_is_no_success(releases: Act, azure: Azure) -> None:
+    releases.repository.commit({"data/heldout.jsonl": make.held_out(12)})
+    done = releases.run("push", "release.yml", gh=APPROVED)
+    assert done.results == {**TO_THE_VERDICT, "refuse": "failure"}, str(done)
+    assert done.outputs["judge/judge", "gate", "outcome"] == "inconclusive"
+    assert any(error.startswith("The gate says inconclusive") for error in done.errors)
+    assert azure.traffic(ENDPOINT) == {"blue": 100}
+    assert verdict_tags(azure) == ["inconclusive"]
+
+
+def test_a_candidate_that_fails_on_live_traffic_comes_back_by_itself(releases: Act, azure: Azure) -> None:
+    releases.repository.commit({"data/heldout.jsonl": make.held_out(28)})
+    done = releases.run("push", "release.yml", gh=APPROVED, env=make.SMALL_SERVER)
+    expected = {**TO_THE_VERDICT, "approve": "success", "rollout/shift": "failure", "rollout/revert": "success"}
+    assert done.results == expected, str(done)
+    assert done.code == 1
+    assert done.outputs["rollout/shift", "shift", "state"] == "ROLLED_BACK"
+    assert done.outputs["rollout/revert", "revert", "action"] == "none"
+    rollout = json.loads((done.artifacts / "rollout" / "rollout.json").read_text())
+    assert rollout["writes"][0]["traffic"] == {"blue": 90, "green": 10}
+    assert rollout["writes"][-1]["traffic"]["blue"] == 100
+    assert azure.traffic(ENDPOINT) == {"blue": 100}
+
+
+def test_the_emergency_brake_works_while_a_rollout_runs(releases: Act, azure: Azure) -> None:
+    policy = releases.repository.read("scripts/rollout/policy.yaml")
+    endless = policy.replace("min_candidate_requests: 12", ENDLESS).replace("max_looks: 12", "max_looks: 10000")
+    endless = endless.replace("max_requests_per_step: 288", "max_requests_per_step: 1000000")
+    assert endless.count("00000") == 2
+    held_out = make.held_out(29)
+    releases.repository.commit({"data/heldout.jsonl": held_out, "scripts/rollout/policy.yaml": endless})
+    pulled: list[Result] = []
+
+    def pull() -> None:
+        """As soon as the candidate has traffic, somebody rolls back from another run."""
+        brake = replace(releases, state=releases.state / "brake")
+        while not ended.wait(0.1):
+            if "green" in azure.traffic(ENDPOINT):
+                reason = 'wrong priorities; $(touch pwned) `id`\n"quoted"'
+                inputs = {"endpoint": ENDPOINT, "reason": reason}
+                pulled.append(brake.run("workflow_dispatch", "rollback.yml", inputs=inputs))
+                return
+
+    ended = threading.Event()
+    puller = threading.Thread(target=pull)
+    puller.start()
+    try:
+        done = releases.run("push", "release.yml", gh=APPROVED)
+    finally:
+        ended.set()
+        puller.join()
+    releases.repository.commit({"scripts/rollout/policy.yaml": policy})
+    assert [run.code for run in pulled] == [0], str(pulled)
+    assert pulled[0].results == {"rollback": "success"}
+    record = json.loads((pulled[0].artifacts / "rollback" / "rollback.json").read_text())
+    assert "$(touch pwned)" in record["reason"]
+    assert done.results["rollout/shift"] == "failure", str(done)
+    assert done.results["rollout/revert"] == "success", str(done)
+    assert "notes" not in done.results
+    assert azure.traffic(ENDPOINT) == {"blue": 100}
