@@ -7,6 +7,7 @@ import typer
 
 from scripts.commands import github, judge, model, operate, pull_request, set_up, tell, traffic
 from scripts.errors import ScriptError
+from scripts.outputs import one_line, publish
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
@@ -46,8 +47,10 @@ def _foreseen(error: Exception) -> int:
 
 
 def _say(sentence: str, code: int) -> int:
-    mark = "::error::" if os.environ.get("GITHUB_ACTIONS") == "true" else "✗ "
-    print(f"{mark}{sentence}", file=sys.stderr)
+    publish(f"✗ {one_line(sentence)}")
+    # On one line, or a word of a user's could begin a line and be read as a command to the runner.
+    said = f"::error::{one_line(sentence)}" if os.environ.get("GITHUB_ACTIONS") == "true" else f"✗ {sentence}"
+    print(said, file=sys.stderr)
     return code
 
 

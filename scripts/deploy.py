@@ -11,7 +11,7 @@ from typing import Any
 from scripts import digests, records, sample_requests
 from scripts.endpoint import Answer, Endpoint, Requests
 from scripts.errors import AzureFailed, Refused
-from scripts.live import idle_colour
+from scripts.live import colours
 from scripts.provision import environment_version
 from scripts.settings import Settings
 
@@ -37,14 +37,14 @@ def deploy(
     """
     endpoint = Endpoint(settings)
     live = endpoint.traffic()
-    colour = colour or idle_colour(live)[1]
-    if live.get(colour):
-        raise Refused(f"Deployment {colour} has {live[colour]}% of the traffic: deploy to the idle colour.")
-    if first and live:
-        raise Refused(f"--first is for an endpoint without traffic, and {settings.endpoint} has {live}.")
+    colour = colour or colours(settings, endpoint)[1]
     wanted = _deployment(settings, model, colour, variables or {})
     there = endpoint.deployments().get(colour)
     kept = there is not None and same(there, wanted.tags["release"])
+    if live.get(colour) and not kept:
+        raise Refused(f"Deployment {colour} has {live[colour]}% of the traffic: deploy to the idle colour.")
+    if first and live:
+        raise Refused(f"--first is for an endpoint without traffic, and {settings.endpoint} has {live}.")
     if not kept:
         try:
             endpoint.create_deployment(wanted)

@@ -10,23 +10,38 @@ from scripts.settings import Settings
 COLOURS = ("blue", "green")
 
 
-def idle_colour(traffic: Mapping[str, int], mirror: Mapping[str, int] | None = None) -> tuple[str, str]:
+def idle_colour(traffic: Mapping[str, int]) -> tuple[str, str]:
     """(stable, idle): the deployment with all the traffic ("" before the first release) and the free colour.
 
     Raises Refused while traffic is split: then neither colour is free.
     """
-    taken = {name for name, weight in {**(mirror or {}), **traffic}.items() if weight}
-    free = [colour for colour in COLOURS if colour not in taken]
     live = [name for name, weight in traffic.items() if weight]
-    if len(live) > 1 or not free:
+    free = [colour for colour in COLOURS if colour not in live]
+    if len(live) > 1:
         split = ", ".join(f"{name} {weight}%" for name, weight in traffic.items())
         raise Refused(f"Traffic is split ({split}): a rollout is under way; wait for its end or roll it back.")
     return (live[0] if live else ""), free[0]
 
 
+def colours(settings: Settings, endpoint: Endpoint) -> tuple[str, str]:
+    """(stable, idle) of the endpoint as it is; while a rollout is under way, its stable and its candidate.
+
+    So a release whose runner died with traffic on the candidate finds its own candidate again. Raises Refused when
+    traffic is split and no rollout says why.
+    """
+    traffic = endpoint.traffic()
+    if len(traffic) > 1:
+        from scripts.rollout.store import BlobStore
+
+        held = BlobStore(settings).read()
+        if held and held.state.under_way and set(traffic) <= {held.state.stable, held.state.candidate}:
+            return held.state.stable, held.state.candidate
+    return idle_colour(traffic)
+
+
 def live(settings: Settings) -> records.Live:
-    """Ask Azure. Raises Refused while traffic is split, AzureFailed as Azure does."""
+    """Ask Azure. Raises Refused while traffic is split without a rollout, AzureFailed as Azure does."""
     endpoint = Endpoint(settings)
-    stable, idle = idle_colour(endpoint.traffic())
+    stable, idle = colours(settings, endpoint)
     model = endpoint.deployed_model(stable) if stable else None
     return records.Live(endpoint=endpoint.name, stable=stable, idle=idle, model=model)

@@ -25,15 +25,16 @@ CODE = Path("training")
 ENDED_BADLY = {"Failed", "Canceled", "NotResponding"}
 ENDED = {"Completed", *ENDED_BADLY}
 REPORTED = "reported"
-LOOK_SECONDS = 15.0
+FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 1.0, 30.0  # between two looks: a job fails early or runs for hours
 
 
 def wait(ml: "MLClient", job: "Job", seconds: float, *, pause: Callable[[float], None] = time.sleep) -> "Job":
     """Look at a job until it has ended or `seconds` have passed; returns it as it was seen last."""
-    deadline = time.monotonic() + seconds
+    deadline, between = time.monotonic() + seconds, FIRST_LOOK_SECONDS
     with azure_ml.waiting(f"Waiting for {job.name}"):
         while status(job) not in ENDED and (left := deadline - time.monotonic()) > 0:
-            pause(min(LOOK_SECONDS, left))
+            pause(min(between, left))
+            between = min(between * 1.5, LAST_LOOK_SECONDS)
             job = ml.jobs.get(job.name)
     return job
 

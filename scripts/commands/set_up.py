@@ -74,7 +74,7 @@ def doctor(
 
     done = step.examine(Context(config, environment, github), only or [], tell)
     failed = [finding for finding in done.findings if finding.outcome == "failed"]
-    for finding in failed:
+    for finding in failed[1:]:  # the first is this command's error
         publish(f"✗ {finding.check}: {finding.said}")
     passed = sum(finding.outcome == "ok" for finding in done.findings)
     said = f"Doctor: {passed} of {len(done.findings)} checks passed, {len(failed)} failed"

@@ -85,7 +85,11 @@ def _promoted(found: RolloutState, live: Weights, seen: Seen) -> Decision:
     if len(live) <= 1:
         return Decision(Verb.NONE, f"the last rollout has ended and traffic is {live}")
     why = f"Traffic is split {live} after the rollout of {found.candidate} had ended (drift)"
-    return Decision(Verb.TAKE_BACK, why, found.stable) if seen.stable_as_judged else Decision(Verb.ASK, why)
+    # The promoted colour is what is stable now, as long as it is the model that was promoted.
+    for colour, as_judged in ((found.candidate, seen.candidate_as_judged), (found.stable, seen.stable_as_judged)):
+        if as_judged and colour:
+            return Decision(Verb.TAKE_BACK, why, colour)
+    return Decision(Verb.ASK, why)
 
 
 def observe(endpoint: Endpoint, found: RolloutState | None) -> Seen:

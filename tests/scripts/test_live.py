@@ -22,11 +22,6 @@ def test_the_idle_colour_is_the_other_one(traffic: dict[str, int], expected: tup
     assert idle_colour(traffic) == expected
 
 
-def test_a_mirrored_colour_is_not_idle() -> None:
-    with pytest.raises(Refused, match="a rollout is under way"):
-        idle_colour({"blue": 100}, {"green": 10})
-
-
 @given(st.integers(1, 99))
 def test_split_traffic_has_no_idle_colour(weight: int) -> None:
     with pytest.raises(Refused, match="roll it back"):

@@ -53,6 +53,7 @@ class Act:
         run_id: int | None = None,
         attempt: int = 1,
         gh: Mapping[str, str] | None = None,
+        tools: Path | None = None,
         actor: str = "someone",
         seconds: float = 300,
     ) -> Result:
@@ -60,9 +61,9 @@ class Act:
 
         `kill`: "job/step" kills the whole run, as a dying runner would, when that step starts; "after:job/step" when it
         has ended; or a function of a line of act's log. `kill_when` is asked all the time, and kills at the first True.
-        `run_id` of an earlier result makes this a re-run, which sees
-        its artifacts. `gh`: what `gh` prints, by the beginning of its arguments ("issue list"). `vars` and `env` are
-        laid over those of this object.
+        `run_id` of an earlier result makes this a re-run, which sees its artifacts. `gh`: what `gh` prints, by the
+        beginning of its arguments ("issue list"). `tools`: a folder that comes first on PATH, for a `gh` with more to
+        it. `vars` and `env` are laid over those of this object.
         """
         self.state.mkdir(parents=True, exist_ok=True)
         number = run_id or self._next_id()
@@ -80,6 +81,7 @@ class Act:
         for name, value in {"GITHUB_TOKEN": TOKEN, **(secrets or {})}.items():
             command += ["--secret", f"{name}={value}"]
         clean = self._process_environment(calls, gh or {}) | {MARK: mark}
+        clean["PATH"] = f"{tools}:{clean['PATH']}" if tools else clean["PATH"]
         process = subprocess.Popen(
             self.isolation.argv(command),
             env=clean,

@@ -52,13 +52,30 @@ class Names:
         *callers, _, _ = entry["job"].strip().split("/") if entry["job"].count("/") else ["", ""]
         ids, file = [], self._workflow
         for caller in callers:
-            jobs = self._files.get(file, {}).get("jobs", {})
-            found = next((i for i, job in jobs.items() if caller in (i, job.get("name"))), caller)
-            ids.append(found)
-            file = str(jobs.get(found, {}).get("uses", "")).rsplit("/", 1)[-1].partition("@")[0]
+            # Of a call within a call act names the inner caller only.
+            outer = "" if self._caller(file, caller) else self._way_to(file, caller)
+            for each in filter(None, (outer, caller)):
+                found = self._caller(file, each) or each
+                ids.append(found)
+                file = self._called(file, found)
         values = entry.get("matrix") or {}
         matrix = f" ({', '.join(str(value) for value in values.values())})" if values else ""
         return "/".join([*ids, str(entry.get("jobID", "")) + matrix])
+
+    def _jobs(self, file: str) -> dict[str, Any]:
+        return dict(self._files.get(file, {}).get("jobs", {}))
+
+    def _caller(self, file: str, word: str) -> str:
+        """The id of the calling job of `file` that act calls `word`; "" when there is none."""
+        jobs = self._jobs(file).items()
+        return next((name for name, job in jobs if "uses" in job and word in (name, job.get("name"))), "")
+
+    def _called(self, file: str, job: str) -> str:
+        return str(self._jobs(file).get(job, {}).get("uses", "")).rsplit("/", 1)[-1].partition("@")[0]
+
+    def _way_to(self, file: str, word: str) -> str:
+        """The calling job of `file` whose called workflow has the caller `word`."""
+        return next((name for name in self._jobs(file) if self._caller(self._called(file, name), word)), "")
 
 
 def step_of(entry: Entry) -> str:

@@ -27,7 +27,7 @@ ENDLESS = "min_candidate_requests: 100000"
 def releases(
     tmp_path_factory: pytest.TempPathFactory, isolation: Isolation, azure: Azure, states: States
 ) -> Iterator[Act]:
-    azure.restore(states.trained)
+    azure.restore(states.blue_live)
     yield train(tmp_path_factory.mktemp("releases"), isolation, azure, states)
     assert azure.refused() == []
 
@@ -111,4 +111,19 @@ def test_the_emergency_brake_works_while_a_rollout_runs(releases: Act, azure: Az
     assert done.results["rollout/shift"] == "failure", str(done)
     assert done.results["rollout/revert"] == "success", str(done)
     assert "notes" not in done.results
+    assert azure.traffic(ENDPOINT) == {"blue": 100}
+
+
+def test_without_quota_for_the_candidate_the_sentence_says_what_to_ask_for(
+    releases: Act, azure: Azure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    releases.repository.commit({"serving/score.py": releases.repository.read("serving/score.py") + "\n"})
+    azure.stop()
+    monkeypatch.setenv("EMULATOR_QUOTA", "standardESv3Family=4")
+    azure.start()
+    done = replace(releases, environment=azure.environment()).run("push", "release.yml")
+    assert done.results == {**TO_THE_VERDICT, "judge/judge": "failure"}, str(done)
+    assert "Standard_E4s_v3 needs 8 more vCPUs in eastus2" in done.errors[-1]
+    assert "change `serving.instance_type`" in done.errors[-1]
+    assert "no quota" in done.summaries["judge/judge"]
     assert azure.traffic(ENDPOINT) == {"blue": 100}

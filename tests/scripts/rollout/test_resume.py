@@ -147,8 +147,10 @@ def test_a_rollout_under_way_is_never_simply_begun_anew(found: RolloutState, liv
         (at(Phase.ROLLED_BACK, stable=""), Seen({"blue": 100}), Verb.NONE, ""),
         (at(Phase.PROMOTED), Seen({"green": 100}), Verb.NONE, ""),
         (at(Phase.PROMOTED), Seen(STABLE), Verb.NONE, ""),
-        (at(Phase.PROMOTED), Seen(NEXT), Verb.TAKE_BACK, "blue"),
-        (at(Phase.PROMOTED), Seen(NEXT, stable_as_judged=False), Verb.ASK, ""),
+        (at(Phase.PROMOTED), Seen(NEXT), Verb.TAKE_BACK, "green"),
+        (at(Phase.PROMOTED), Seen(NEXT, stable_as_judged=False), Verb.TAKE_BACK, "green"),
+        (at(Phase.PROMOTED), Seen(NEXT, candidate_as_judged=False), Verb.TAKE_BACK, "blue"),
+        (at(Phase.PROMOTED), Seen(NEXT, stable_as_judged=False, candidate_as_judged=False), Verb.ASK, ""),
     ],
 )
 def test_what_the_watchdog_does(found: RolloutState | None, seen: Seen, verb: Verb, to: str) -> None:
@@ -166,7 +168,8 @@ def test_the_watchdog_never_leaves_split_traffic_that_nobody_moves(
     if len(live) > 1 and not fresh:
         assert decision.verb is not Verb.NONE
     if decision.verb is Verb.TAKE_BACK:
-        assert found is not None and decision.to == found.stable
+        assert found is not None
+        assert decision.to == (found.candidate if found.phase is Phase.PROMOTED else found.stable)
 
 
 @given(st.text())

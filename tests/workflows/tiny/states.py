@@ -1,4 +1,4 @@
-"""Azure as it stands before a release, made once and copied: a base model live, and the same with the fine-tune done.
+"""Azure as it stands before a release, made once and copied: a base model live.
 
 The copy of the repository must hold `States.files()`, or the fine-tune has other inputs and runs again.
 """
@@ -20,64 +20,43 @@ CONFIG = {"MLOPS_CONFIG": make.ENVIRONMENT}
 
 @dataclass(frozen=True)
 class States:
-    """Folders for `Azure.restore`. `out`: the records of the first release (model-baseline.json, dataset.json …)."""
+    """What `Azure.restore` starts from, made when first asked for; other processes that ask wait for the first."""
 
     folder: Path
+    isolation: Isolation
 
     @property
     def blue_live(self) -> Path:
         """The random base model is blue and has all the traffic; nothing was trained."""
-        return self.folder / "blue-live"
-
-    @property
-    def trained(self) -> Path:
-        """As before, and the training job of `States.files()` has completed: `train` attaches."""
-        return self.folder / "trained"
-
-    @property
-    def out(self) -> Path:
-        return self.folder / "out"
+        place = self.folder / "blue-live"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not place.exists():
+                azure = Azure(self.folder / "work", self.isolation)
+                try:
+                    self._make(azure)
+                    azure.save(place)
+                finally:
+                    azure.discard()
+        return place
 
     @property
     def base_model(self) -> Path:
         return self.folder / "base"
 
     def files(self, **changed: str) -> dict[str, str | None]:
-        """`make.files` with the recipe starting from the registered base model."""
+        """`make.files` with the recipe starting from the registered base model, once there is one."""
         return make.files(digests.of_folder(self.base_model)[:12], **changed)
 
-
-def prepare(folder: Path, isolation: Isolation) -> States:
-    """Make the states in `folder` unless they are there; processes that ask at the same time wait for the first."""
-    states = States(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "done").exists():
-            _make(states, isolation)
-            (folder / "done").touch()
-    return states
-
-
-def _make(states: States, isolation: Isolation) -> None:
-    folder = states.folder
-    make.base_model(states.base_model)
-    repository = copy(folder / "repository", states.files())
-    azure = Azure(folder / "azure", isolation)
-    base, out = str(folder / "out/model-baseline.json"), states.out
-
-    def step(*arguments: str, record: str) -> None:
-        azure.scripts(*arguments, "--out", str(out / record), cwd=repository.path, env=CONFIG)
-
-    try:
+    def _make(self, azure: Azure) -> None:
+        make.base_model(self.base_model)
+        out, repository = self.folder / "out", copy(self.folder / "repository", self.files()).path
         azure.start()
-        step("provision", record="provision.json")
-        step("data", record="dataset.json")
-        step("register", "--folder", str(states.base_model), "--name", make.BASE, record="model-baseline.json")
-        step("deploy", "--first", "--deployment", "blue", "--model", base, record="deployment-blue.json")
-        azure.save(states.blue_live)
-        azure.start()
-        step("train", "--recipe", make.RECIPE, "--dataset", str(out / "dataset.json"), record="training.json")
-        azure.save(states.trained)
-    finally:
-        azure.discard()
+        for step in (
+            ["provision", "--out", out / "provision.json"],
+            ["data", "--out", out / "dataset.json"],
+            ["register", "--folder", self.base_model, "--name", make.BASE, "--out", out / "base.json"],
+            ["deploy", "--first", "--deployment", "blue", "--model", out / "base.json", "--out", out / "blue.json"],
+        ):
+            azure.scripts(*map(str, step), cwd=repository, env=CONFIG)

@@ -1,0 +1,171 @@
+"""What runs on a schedule or by hand: retrain, reap, provision, report; and what people read when it cannot run.
+
+Nothing here moves traffic for good, so all tests share one Azure with the base model live as blue.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.scripts.github import gh as github
+from tests.workflows.act import Act, Result
+from tests.workflows.azure import Azure
+from tests.workflows.isolation import Isolation
+from tests.workflows.releases import ENDPOINT, NOBODY_APPROVED, TO_THE_VERDICT, train
+from tests.workflows.tiny.states import States
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def operations(
+    tmp_path_factory: pytest.TempPathFactory, isolation: Isolation, azure: Azure, states: States
+) -> Iterator[Act]:
+    azure.restore(states.blue_live)
+    yield train(tmp_path_factory.mktemp("operations"), isolation, azure, states)
+    assert azure.refused() == []
+
+
+class TestRetrain:
+    def test_without_a_reason_nothing_is_trained_and_one_sentence_says_why(self, operations: Act, azure: Azure) -> None:
+        before = azure.jobs()
+        done = operations.run("schedule", "retrain.yml")
+        assert done.results == {"decide": "success"}, str(done)
+        assert done.outputs["decide", "decide", "retrain"] == "false"
+        assert done.outputs["decide", "decide", "reason"] in done.summaries["decide"]
+        assert azure.jobs() == before
+
+    def test_with_a_reason_it_releases_up_to_the_approval(self, operations: Act, azure: Azure) -> None:
+        """The live model is too old. Nobody has approved yet: it stops there, with the candidate judged and at 0 %."""
+        policy = operations.repository.read("scripts/operate/retrain.yaml")
+        eager = policy.replace("max_age_days: 90", "max_age_days: 0.0001")  # nine seconds
+        assert eager != policy
+        operations.repository.commit({"scripts/operate/retrain.yaml": eager})
+        done = operations.run("schedule", "retrain.yml", gh=NOBODY_APPROVED)
+        judged = {f"release/{job}": result for job, result in TO_THE_VERDICT.items()}
+        assert done.results == {"decide": "success", **judged, "release/approve": "failure"}, str(done)
+        assert done.outputs["release/judge/judge", "gate", "outcome"] == "pass"
+        assert len(azure.jobs()) == 1
+        assert azure.traffic(ENDPOINT) == {"blue": 100}
+        assert "green" in azure.deployments(ENDPOINT)
+
+    def test_the_same_reason_is_tried_once(self, operations: Act, azure: Azure) -> None:
+        done = operations.run("schedule", "retrain.yml")
+        assert done.results == {"decide": "success"}, str(done)
+        assert "tried" in done.summaries["decide"]
+        assert len(azure.jobs()) == 1
+
+    def test_a_fork_does_nothing_on_a_schedule(self, operations: Act) -> None:
+        fork = {"repository": {"default_branch": "main", "full_name": "someone/fork", "fork": True}}
+        for workflow in ("retrain.yml", "resume.yml", "watchdog.yml", "reap.yml"):
+            assert operations.run("schedule", workflow, payload=fork).results == {}
+
+
+class TestReap:
+    def test_it_only_looks_unless_told_otherwise(self, operations: Act, azure: Azure) -> None:
+        before = azure.deployments(ENDPOINT)
+        done = operations.run("schedule", "reap.yml")
+        assert done.results == {"reap": "success"}, str(done)
+        assert "dry run, nothing touched" in done.summaries["reap"]
+        assert azure.deployments(ENDPOINT) == before
+
+    def test_told_to_it_removes_what_nobody_needs(self, operations: Act, azure: Azure) -> None:
+        """With no retention at all the judged candidate at 0 % may go; the live colour never."""
+        policy = operations.repository.read("scripts/operate/reap.yaml")
+        none = policy.replace("retention_hours: 24", "retention_hours: 0.0001")
+        none = none.replace("candidate_hours: 72", "candidate_hours: 0.0001")
+        operations.repository.commit({"scripts/operate/reap.yaml": none})
+        looked = operations.run("schedule", "reap.yml")
+        assert looked.outputs["reap", "reap", "found"] == "1", str(looked)
+        assert "green" in azure.deployments(ENDPOINT)
+        done = operations.run("workflow_dispatch", "reap.yml", inputs={"apply": True})
+        operations.repository.commit({"scripts/operate/reap.yaml": policy})
+        assert done.outputs["reap", "reap", "removed"] == "1", str(done)
+        assert set(azure.deployments(ENDPOINT)) == {"blue"}
+        assert azure.traffic(ENDPOINT) == {"blue": 100}
+
+
+class TestProvision:
+    def test_the_plan_comes_first_and_alone(self, operations: Act) -> None:
+        done = operations.run("workflow_dispatch", "provision.yml")
+        assert done.results == {"plan": "success"}, str(done)
+        assert "0 of 7 resources missing" in done.summaries["plan"]
+
+    def test_applied_twice_it_creates_nothing(self, operations: Act) -> None:
+        done = operations.run("workflow_dispatch", "provision.yml", inputs={"apply": True})
+        assert done.results == {"plan": "success", "apply": "success"}, str(done)
+        assert "0 of 7 resources created" in done.summaries["apply"]
+
+
+class TestReportFailure:
+    @pytest.fixture
+    def state(self, tmp_path: Path) -> Path:
+        github.install(tmp_path / "bin")
+        return Path(github.new_state(tmp_path / "state.json"))
+
+    def test_one_issue_for_a_failing_workflow_closed_when_it_is_green(self, operations: Act, state: Path) -> None:
+        act = replace(operations, environment={**operations.environment, "GH_STATE": str(state)})
+        hostile = 'Release"; $(touch pwned) @everyone'
+        for number, conclusion in ((1, "failure"), (2, "cancelled"), (2, "cancelled"), (3, "success")):
+            done = reported(act, state.parent / "bin", conclusion, number, name=hostile)
+            assert done.code == 0, str(done)
+        [issue] = json.loads(state.read_text())["issues"]
+        assert issue["state"] == "closed"
+        assert "runs/1" in issue["body"]
+        assert "@everyone" not in issue["title"] + issue["body"]
+
+
+def reported(act: Act, tools: Path, conclusion: str, number: int, name: str) -> Result:
+    run = {
+        "id": number,
+        "workflow_id": 9,
+        "name": name,
+        "conclusion": conclusion,
+        "head_branch": "main",
+        "html_url": f"https://github.com/acme/phi-train/actions/runs/{number}",
+    }
+    payload = {"action": "completed", "workflow_run": run}
+    environment = {"GITHUB_REPOSITORY": github.REPOSITORY}
+    return act.run("workflow_run", "report-failure.yml", payload=payload, env=environment, tools=tools)
+
+
+# Whatever is wrong, the last annotation and the job's summary say which setting to mend, and where.
+def variables(act: Act, **changed: str) -> Mapping[str, str]:
+    return {name: value for name, value in {**act.variables, **changed}.items() if value}
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("changed", "said"),
+        [
+            (
+                {"AZURE_CLIENT_ID": ""},
+                "AZURE_CLIENT_ID is not set: add it in GitHub under Settings → Environments → operations",
+            ),
+            ({"AZURE_TENANT_ID": ""}, "AZURE_TENANT_ID is not set: add it in GitHub under Settings → Secrets"),
+            ({"AZURE_TENANT_ID": "9" * 8 + "-9999-9999-9999-" + "9" * 12}, "set the variable AZURE_TENANT_ID"),
+            ({"MLOPS_CONFIG": "scripts/environments/nowhere.yaml"}, "scripts/environments/nowhere.yaml"),
+        ],
+    )
+    def test_a_variable_that_is_missing_or_wrong(self, operations: Act, changed: dict[str, str], said: str) -> None:
+        act = replace(operations, variables=variables(operations, **changed))
+        done = act.run("schedule", "reap.yml")
+        assert done.results == {"reap": "failure"}, str(done)
+        assert said in done.errors[-1], done.errors
+        assert said in done.summaries["reap"]
+        assert not any("Traceback" in line for line in done.log)
+
+    def test_a_login_that_has_expired(self, operations: Act, azure: Azure) -> None:
+        done = operations.run("schedule", "reap.yml", env=azure.environment(seconds=-60))
+        assert done.results == {"reap": "failure"}
+        assert "the job's sign-in token has expired; run the job again" in done.errors[-1]
+        assert "expired" in done.summaries["reap"]
+
+    def test_a_job_of_another_environment(self, operations: Act, azure: Azure) -> None:
+        subject = "repo:acme/phi-release-train:environment:elsewhere"
+        done = operations.run("schedule", "reap.yml", env=azure.environment(subject=subject))
+        assert done.results == {"reap": "failure"}
+        assert f"is for subject {subject}; add that subject to the federated credentials" in done.errors[-1]
