@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command 
 SCENARIO ?= promoted
 BENCH ?=
 BIN := .venv/bin
-PARALLEL := -n logical --maxprocesses 4 --dist loadfile
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 LIGHT := typer rich pydantic pydantic-settings pyyaml httpx tenacity
 BASE_MODEL := .cache/smollm2-135m-instruct
 

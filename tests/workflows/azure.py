@@ -148,6 +148,9 @@ class Azure:
         """Name to status."""
         return {job["name"]: job["properties"]["status"] for job in self.find(r".*/workspaces/[^/]+/jobs/[^/]+")}
 
+    def job_tags(self, name: str) -> dict[str, str]:
+        return dict(self.find(rf".*/workspaces/[^/]+/jobs/{name}")[0]["properties"].get("tags") or {})
+
     def models(self) -> dict[str, dict[str, str]]:
         """NAME:VERSION to its tags."""
         found = self.find(r".*/workspaces/[^/]+/models/[^/]+/versions/[^/]+")

@@ -1,4 +1,4 @@
-"""What runs on a schedule or by hand: retrain, reap, provision, report; and what people read when it cannot run.
+"""What runs on a schedule or by hand beside releases: reap, provision, report; and what people read when it cannot.
 
 Nothing here moves traffic for good, so all tests share one Azure with the base model live as blue.
 """
@@ -14,7 +14,7 @@ from tests.scripts.github import gh as github
 from tests.workflows.act import Act, Result
 from tests.workflows.azure import Azure
 from tests.workflows.isolation import Isolation
-from tests.workflows.releases import ENDPOINT, NOBODY_APPROVED, TO_THE_VERDICT, train
+from tests.workflows.releases import ENDPOINT, train
 from tests.workflows.tiny.states import States
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -29,39 +29,10 @@ def operations(
     assert azure.refused() == []
 
 
-class TestRetrain:
-    def test_without_a_reason_nothing_is_trained_and_one_sentence_says_why(self, operations: Act, azure: Azure) -> None:
-        before = azure.jobs()
-        done = operations.run("schedule", "retrain.yml")
-        assert done.results == {"decide": "success"}, str(done)
-        assert done.outputs["decide", "decide", "retrain"] == "false"
-        assert done.outputs["decide", "decide", "reason"] in done.summaries["decide"]
-        assert azure.jobs() == before
-
-    def test_with_a_reason_it_releases_up_to_the_approval(self, operations: Act, azure: Azure) -> None:
-        """The live model is too old. Nobody has approved yet: it stops there, with the candidate judged and at 0 %."""
-        policy = operations.repository.read("scripts/operate/retrain.yaml")
-        eager = policy.replace("max_age_days: 90", "max_age_days: 0.0001")  # nine seconds
-        assert eager != policy
-        operations.repository.commit({"scripts/operate/retrain.yaml": eager})
-        done = operations.run("schedule", "retrain.yml", gh=NOBODY_APPROVED)
-        judged = {f"release/{job}": result for job, result in TO_THE_VERDICT.items()}
-        assert done.results == {"decide": "success", **judged, "release/approve": "failure"}, str(done)
-        assert done.outputs["release/judge/judge", "gate", "outcome"] == "pass"
-        assert len(azure.jobs()) == 1
-        assert azure.traffic(ENDPOINT) == {"blue": 100}
-        assert "green" in azure.deployments(ENDPOINT)
-
-    def test_the_same_reason_is_tried_once(self, operations: Act, azure: Azure) -> None:
-        done = operations.run("schedule", "retrain.yml")
-        assert done.results == {"decide": "success"}, str(done)
-        assert "tried" in done.summaries["decide"]
-        assert len(azure.jobs()) == 1
-
-    def test_a_fork_does_nothing_on_a_schedule(self, operations: Act) -> None:
-        fork = {"repository": {"default_branch": "main", "full_name": "someone/fork", "fork": True}}
-        for workflow in ("retrain.yml", "resume.yml", "watchdog.yml", "reap.yml"):
-            assert operations.run("schedule", workflow, payload=fork).results == {}
+def test_a_fork_does_nothing_on_a_schedule(operations: Act) -> None:
+    fork = {"repository": {"default_branch": "main", "full_name": "someone/fork", "fork": True}}
+    for workflow in ("retrain.yml", "resume.yml", "watchdog.yml", "reap.yml"):
+        assert operations.run("schedule", workflow, payload=fork).results == {}
 
 
 class TestReap:
@@ -71,21 +42,6 @@ class TestReap:
         assert done.results == {"reap": "success"}, str(done)
         assert "dry run, nothing touched" in done.summaries["reap"]
         assert azure.deployments(ENDPOINT) == before
-
-    def test_told_to_it_removes_what_nobody_needs(self, operations: Act, azure: Azure) -> None:
-        """With no retention at all the judged candidate at 0 % may go; the live colour never."""
-        policy = operations.repository.read("scripts/operate/reap.yaml")
-        none = policy.replace("retention_hours: 24", "retention_hours: 0.0001")
-        none = none.replace("candidate_hours: 72", "candidate_hours: 0.0001")
-        operations.repository.commit({"scripts/operate/reap.yaml": none})
-        looked = operations.run("schedule", "reap.yml")
-        assert looked.outputs["reap", "reap", "found"] == "1", str(looked)
-        assert "green" in azure.deployments(ENDPOINT)
-        done = operations.run("workflow_dispatch", "reap.yml", inputs={"apply": True})
-        operations.repository.commit({"scripts/operate/reap.yaml": policy})
-        assert done.outputs["reap", "reap", "removed"] == "1", str(done)
-        assert set(azure.deployments(ENDPOINT)) == {"blue"}
-        assert azure.traffic(ENDPOINT) == {"blue": 100}
 
 
 class TestProvision:

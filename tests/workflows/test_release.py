@@ -1,20 +1,23 @@
 """Releases that do not become live: refused, undecided, taken back by themselves, taken back by hand.
 
-The training job is the same throughout (its inputs are), so every release attaches to it; the held-out prompts differ,
-because a verdict is given once. The release that does become live is in test_resume.py.
+The schedule has one model trained; every later release attaches to that job, because its inputs are the same. Where the
+held-out prompts differ it is judged anew, because a verdict is given once. The release that does become live is in
+test_resume.py.
 """
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from tests.workflows.act import Act, Result
 from tests.workflows.azure import Azure
 from tests.workflows.isolation import Isolation
-from tests.workflows.releases import APPROVED, ENDPOINT, TO_THE_VERDICT, train
+from tests.workflows.releases import APPROVED, ENDPOINT, NOBODY_APPROVED, TO_THE_VERDICT, train
 from tests.workflows.tiny import make
 from tests.workflows.tiny.states import States
 
@@ -36,10 +39,47 @@ def verdict_tags(azure: Azure) -> list[str]:
     return [tags["verdict"] for name, tags in azure.models().items() if name.startswith("tiny-triage:")]
 
 
+def test_without_a_reason_nothing_is_trained_and_one_sentence_says_why(releases: Act, azure: Azure) -> None:
+    done = releases.run("schedule", "retrain.yml")
+    assert done.results == {"decide": "success"}, str(done)
+    assert done.outputs["decide", "decide", "retrain"] == "false"
+    assert done.outputs["decide", "decide", "reason"] in done.summaries["decide"]
+    assert azure.jobs() == {}
+
+
+def test_with_a_reason_the_schedule_releases_up_to_the_approval(releases: Act, azure: Azure) -> None:
+    """The live model is too old. Nobody has approved yet: it stops there, with the candidate judged and at 0 %."""
+    policy = releases.repository.read("scripts/operate/retrain.yaml")
+    eager = policy.replace("max_age_days: 90", "max_age_days: 0.0001")  # nine seconds
+    assert eager != policy
+    releases.repository.commit({"scripts/operate/retrain.yaml": eager})
+    done = releases.run("schedule", "retrain.yml", gh=NOBODY_APPROVED)
+    judged = {f"release/{job}": result for job, result in TO_THE_VERDICT.items()}
+    assert done.results == {"decide": "success", **judged, "release/approve": "failure"}, str(done)
+    assert done.outputs["release/judge/judge", "gate", "outcome"] == "pass"
+    assert verdict_tags(azure) == ["pass"]
+    assert len(azure.jobs()) == 1
+    assert azure.traffic(ENDPOINT) == {"blue": 100}
+    assert "green" in azure.deployments(ENDPOINT)
+    period = done.outputs["decide", "decide", "period"]
+    assert re.fullmatch(r"\d{4}-Q[1-4]", period)
+
+    again = releases.run("schedule", "retrain.yml")
+    assert again.results == {"decide": "success"}, str(again)
+    assert "tried" in again.summaries["decide"]
+
+
+def released(releases: Act, azure: Azure, **options: Any) -> Result:
+    """A release by hand of what the schedule has trained."""
+    [job] = azure.jobs()
+    period = azure.job_tags(job)["period"]
+    return releases.run("workflow_dispatch", "release.yml", gh=APPROVED, inputs={"period": period}, **options)
+
+
 def test_a_candidate_that_got_worse_is_refused_and_the_run_is_red(releases: Act, azure: Azure) -> None:
     wrong = make.jsonl([make.row(number, swapped=True) for number in range(2000, 2000 + make.HELD_OUT_ROWS)])
     releases.repository.commit({"data/heldout.jsonl": wrong})
-    done = releases.run("push", "release.yml", gh=APPROVED)
+    done = released(releases, azure)
     assert done.results == {**TO_THE_VERDICT, "refuse": "failure"}, str(done)
     assert done.code == 1
     assert done.outputs["judge/judge", "gate", "outcome"] == "fail"
@@ -54,7 +94,7 @@ def test_a_candidate_that_got_worse_is_refused_and_the_run_is_red(releases: Act,
 
 def test_too_few_prompts_decide_nothing_and_that_is_no_success(releases: Act, azure: Azure) -> None:
     releases.repository.commit({"data/heldout.jsonl": make.held_out(12)})
-    done = releases.run("push", "release.yml", gh=APPROVED)
+    done = released(releases, azure)
     assert done.results == {**TO_THE_VERDICT, "refuse": "failure"}, str(done)
     assert done.outputs["judge/judge", "gate", "outcome"] == "inconclusive"
     assert any(error.startswith("The gate says inconclusive") for error in done.errors)
@@ -64,7 +104,8 @@ def test_too_few_prompts_decide_nothing_and_that_is_no_success(releases: Act, az
 
 def test_a_candidate_that_fails_on_live_traffic_comes_back_by_itself(releases: Act, azure: Azure) -> None:
     releases.repository.commit({"data/heldout.jsonl": make.held_out(28)})
-    done = releases.run("push", "release.yml", gh=APPROVED, env=make.SMALL_SERVER)
+    done = released(releases, azure, env=make.SMALL_SERVER)
+    assert done.outputs["judge/judge", "judged", "outcome"] == "pass"  # as it was judged for the schedule
     expected = {**TO_THE_VERDICT, "approve": "success", "rollout/shift": "failure", "rollout/revert": "success"}
     assert done.results == expected, str(done)
     assert done.code == 1
@@ -99,7 +140,7 @@ def test_the_emergency_brake_works_while_a_rollout_runs(releases: Act, azure: Az
     puller = threading.Thread(target=pull)
     puller.start()
     try:
-        done = releases.run("push", "release.yml", gh=APPROVED)
+        done = released(releases, azure)
     finally:
         ended.set()
         puller.join()
@@ -114,14 +155,28 @@ def test_the_emergency_brake_works_while_a_rollout_runs(releases: Act, azure: Az
     assert azure.traffic(ENDPOINT) == {"blue": 100}
 
 
+def test_reap_told_to_removes_what_nobody_needs(releases: Act, azure: Azure) -> None:
+    """With no retention at all the candidate at 0 % may go; the live colour never. Without --apply nothing goes."""
+    policy = releases.repository.read("scripts/operate/reap.yaml")
+    none = policy.replace("retention_hours: 24", "retention_hours: 0.0001")
+    none = none.replace("candidate_hours: 72", "candidate_hours: 0.0001")
+    releases.repository.commit({"scripts/operate/reap.yaml": none})
+    looked = releases.run("schedule", "reap.yml")
+    assert looked.outputs["reap", "reap", "found"] == "1", str(looked)
+    assert set(azure.deployments(ENDPOINT)) == {"blue", "green"}
+    done = releases.run("workflow_dispatch", "reap.yml", inputs={"apply": True})
+    assert done.outputs["reap", "reap", "removed"] == "1", str(done)
+    assert set(azure.deployments(ENDPOINT)) == {"blue"}
+    assert azure.traffic(ENDPOINT) == {"blue": 100}
+
+
 def test_without_quota_for_the_candidate_the_sentence_says_what_to_ask_for(
     releases: Act, azure: Azure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    releases.repository.commit({"serving/score.py": releases.repository.read("serving/score.py") + "\n"})
     azure.stop()
     monkeypatch.setenv("EMULATOR_QUOTA", "standardESv3Family=4")
     azure.start()
-    done = replace(releases, environment=azure.environment()).run("push", "release.yml")
+    done = released(replace(releases, environment=azure.environment()), azure)
     assert done.results == {**TO_THE_VERDICT, "judge/judge": "failure"}, str(done)
     assert "Standard_E4s_v3 needs 8 more vCPUs in eastus2" in done.errors[-1]
     assert "change `serving.instance_type`" in done.errors[-1]

@@ -75,8 +75,8 @@ def test_killed_while_the_candidate_is_deployed(releases: Act, azure: Azure) -> 
     assert azure.traffic(ENDPOINT) == {"blue": 100}
 
 
-def test_killed_between_the_two_evaluations(releases: Act, azure: Azure) -> None:
-    kill = "release/judge/judge/evaluate-candidate"
+def test_killed_as_the_evaluation_begins(releases: Act, azure: Azure) -> None:
+    kill = "release/judge/judge/evaluate-stable"
     done = releases.run("schedule", "resume.yml", gh=NOBODY_AT_WORK, kill=kill)
     assert done.killed, str(done)
     assert verdicts(azure) == [""]
