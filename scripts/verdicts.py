@@ -8,16 +8,13 @@ prompts get the verdict that they got, byte for byte.
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 
 from eval.verdict import Verdict, read_verdict
-from scripts import azure_ml, digests, records
+from scripts import azure_ml, digests, records, storage
 from scripts.settings import Settings
-
-if TYPE_CHECKING:
-    from azure.storage.blob import ContainerClient
 
 KEPT = ("pass", "fail", "inconclusive")  # an invalid one is about broken evidence, which may be gathered again
 FOLDER = "verdicts"
@@ -40,15 +37,6 @@ def key(candidate: str, baseline: str, policy: Path, prompts: Path) -> str:
     return digests.of_values(candidate, baseline, digests.of_file(policy), digests.of_file(prompts))[:32]
 
 
-def container(settings: Settings) -> "ContainerClient":
-    """The container of the workspace's own datastore, by Entra token: no account key is asked for."""
-    from azure.storage.blob import ContainerClient
-
-    store = azure_ml.client(settings).datastores.get("workspaceblobstore")
-    url = f"{store.protocol}://{store.account_name}.blob.{store.endpoint}"
-    return ContainerClient(url, str(store.container_name), credential=azure_ml.credential())
-
-
 def keep_and_tag(
     settings: Settings, name: str, verdict: Verdict, model: records.Model, path: Path, tables: Sequence[Path]
 ) -> None:
@@ -60,7 +48,7 @@ def keep_and_tag(
         return
     evidence = [*tables, *(table.with_suffix(".answers.jsonl") for table in tables)]
     with azure_ml.explained("Keeping the verdict"):
-        box = container(settings)
+        box = storage.container(settings)
         for file in (file for file in evidence if file.exists()):
             box.upload_blob(f"{FOLDER}/{name}/scores/{file.name}", file.read_bytes(), overwrite=True)
         with contextlib.suppress(ResourceExistsError):
@@ -88,7 +76,7 @@ def find(settings: Settings, name: str, folder: Path) -> Verdict | None:
     Raises EvalError for a verdict that somebody edited.
     """
     with azure_ml.explained("Looking for an earlier verdict"):
-        box = container(settings)
+        box = storage.container(settings)
         start = f"{FOLDER}/{name}/"
         found: dict[str, Any] = {blob.name.removeprefix(start): blob for blob in box.list_blobs(name_starts_with=start)}
         if "verdict.json" not in found:

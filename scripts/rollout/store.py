@@ -10,12 +10,11 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
-from scripts import azure_ml
+from scripts import azure_ml, storage
 from scripts.errors import AzureFailed, Refused
 from scripts.rollout.state import RolloutState
 from scripts.settings import Settings
 
-DATASTORE = "workspaceblobstore"
 CLAIM_TRIES = 20
 
 
@@ -47,14 +46,10 @@ class BlobStore:
     """One JSON blob in the workspace's own storage, signed in as ourselves: no account key is asked for."""
 
     def __init__(self, settings: Settings) -> None:
-        from azure.storage.blob import BlobClient
-
-        with azure_ml.explained(f"Finding the storage of workspace {settings.workspace}"):
-            place = azure_ml.client(settings).datastores.get(DATASTORE)
-        self.account = place.account_name
+        box = storage.container(settings)
+        self.account = box.account_name
         self.name = f"rollouts/{settings.endpoint}.json"
-        url = f"{place.protocol}://{self.account}.blob.{place.endpoint}"
-        self._blob = BlobClient(url, place.container_name, self.name, credential=azure_ml.credential())
+        self._blob = box.get_blob_client(self.name)
 
     def read(self) -> Held | None:
         from azure.core.exceptions import ResourceNotFoundError
