@@ -6,11 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from scripts import records
-from scripts.errors import InvalidInput
+from scripts import records, yaml_files
 
 SHOWN = 3
 SHA = re.compile(r"[0-9a-f]{40}")
@@ -39,17 +37,8 @@ class Changes(records.Record):
 
 
 def load(path: Path) -> Table:
-    """Read the table. Raises InvalidInput naming the key that is wrong."""
-    try:
-        return Table.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path}: the table of parts cannot be read ({error}).") from None
-    except yaml.YAMLError as error:
-        raise InvalidInput(f"{path}: not YAML: {' '.join(str(error).split())}.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise InvalidInput(f"{path}: {where}: {first['msg']}.") from None
+    """Raises InvalidInput naming the key that is wrong."""
+    return yaml_files.read(Table, path, "the table of parts")
 
 
 def changed_paths(base: str, repository: Path = Path()) -> list[str] | None:

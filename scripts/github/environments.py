@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from scripts import yaml_files
 from scripts.errors import InvalidInput
 
 FILE = Path(".github/environments.yaml")
@@ -136,18 +136,8 @@ class Identity:
 
 
 def load(path: Path = FILE) -> GitHubSide:
-    """Read the file. Raises InvalidInput naming the key that is wrong."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return GitHubSide.model_validate(values)
-    except OSError as error:
-        raise InvalidInput(f"{path}: GitHub's environments cannot be read ({error.strerror}).") from None
-    except yaml.YAMLError as error:
-        raise InvalidInput(f"{path}: not YAML: {' '.join(str(error).split())}.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise InvalidInput(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}.") from None
+    """Raises InvalidInput naming the key that is wrong."""
+    return yaml_files.read(GitHubSide, path, "the file of GitHub's environments")
 
 
 def fill(template: str, identity: Identity, environment: str) -> str:

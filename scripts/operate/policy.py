@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Literal, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from scripts.errors import InvalidInput
+from scripts import yaml_files
 
 RETRAIN, REAP = (Path(__file__).with_name(name) for name in ("retrain.yaml", "reap.yaml"))
 NO_RETENTION_OVER_HOURS = 24 * 365 * 10  # ten years: what is longer is a slip of the pen, and overflows a date
@@ -40,12 +39,4 @@ PolicyType = TypeVar("PolicyType", bound=Policy)
 
 def load(kind: type[PolicyType], path: Path) -> PolicyType:
     """Raises InvalidInput naming the file and the key."""
-    try:
-        return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InvalidInput(f"{path}: the policy cannot be read ({error.strerror}).") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path}: not YAML: {' '.join(str(error).split())}.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InvalidInput(f"{path}: {'.'.join(map(str, first['loc'])) or 'the policy'}: {first['msg']}.") from None
+    return yaml_files.read(kind, path, "the policy")

@@ -4,10 +4,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from scripts.errors import InvalidInput
+from scripts import yaml_files
 
 DEFAULT = Path(__file__).with_name("policy.yaml")
 
@@ -36,12 +35,4 @@ class Policy(BaseModel):
 
 def load(path: Path = DEFAULT) -> Policy:
     """Raises InvalidInput naming the file and the key."""
-    try:
-        return Policy.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InvalidInput(f"{path}: the rollout policy cannot be read ({error.strerror}).") from None
-    except yaml.YAMLError as error:
-        raise InvalidInput(f"{path}: not YAML: {' '.join(str(error).split())}.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InvalidInput(f"{path}: {'.'.join(map(str, first['loc'])) or 'policy'}: {first['msg']}.") from None
+    return yaml_files.read(Policy, path, "the rollout policy")

@@ -136,7 +136,7 @@ class TestGit:
         ("everything: []\nparts: {}\nmore: 1", "more: Extra inputs are not permitted"),
         ("everything: []\nparts: {data: [1]}", "parts.data.0: Input should be a valid string"),
         ("[", "not YAML"),
-        ("- a", "the document: Input should be a valid dictionary"),
+        ("- a", "the table of parts: Input should be a valid dictionary"),
     ],
 )
 def test_a_wrong_table_is_one_sentence(tmp_path: Path, text: str, said: str) -> None:
