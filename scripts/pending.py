@@ -5,6 +5,7 @@ verdict, when its failed job was reported once, or when it is older than anybody
 the newest counts: the older ones are superseded by it.
 """
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from scripts.settings import Settings
 from scripts.training_job import ENDED, REPORTED, status
 
 MAX_AGE = timedelta(days=14)
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,10 @@ def choose(jobs: Iterable[Job], now: datetime, active: Collection[str] = ()) -> 
     ended = [
         job
         for job in jobs
-        if job.status in ENDED and job.tags.get("commit") and job.created and job.created >= now - MAX_AGE
+        if job.status in ENDED
+        and COMMIT.fullmatch(job.tags.get("commit", ""))
+        and job.created
+        and job.created >= now - MAX_AGE
     ]
     if not ended:
         return Pending(release=None, reason="no training job of a release has ended lately")

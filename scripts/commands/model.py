@@ -118,7 +118,8 @@ def train(
 @app.command()
 def pending(
     skip_active: Annotated[
-        bool, typer.Option("--skip-active", help="Leave out commits that a GitHub run is working on.")
+        bool,
+        typer.Option("--skip-active", help="Ask GitHub: leave out what a run is working on, refuse a foreign commit."),
     ] = False,
     config: Config = None,
     out: Out = Path("out/pending.json"),
@@ -131,14 +132,16 @@ def pending(
 
     active: set[str] | None = set()
     if skip_active:
-        from scripts.github.runs import active_commits
+        from scripts.github import runs
 
-        active = active_commits()
+        active = runs.active_commits()
     if active is None:
         done = step.Pending(release=None, reason="another run is going on with a release right now")
     else:
         done = step.pending(settings.load(config), active)
     found = done.release
+    if found and skip_active:
+        runs.check_on_main(found.commit)
     said = f"{'Going on' if found else 'Nothing to go on with'}: {done.reason}"
     outputs = {"pending": str(found is not None).lower(), **(found.model_dump() if found else {})}
     finish(done, out, said=said, then="the release workflow at that commit", outputs=outputs)

@@ -1,9 +1,9 @@
-"""Which releases GitHub is working on right now, so that the schedule does not start them a second time."""
+"""What the schedule asks GitHub before it goes on with a release: is a run at it already, and is its commit ours?"""
 
 import os
 from typing import Any
 
-from scripts.errors import InvalidInput
+from scripts.errors import InvalidInput, Refused
 from scripts.github import api
 
 RELEASING = (".github/workflows/release.yml", ".github/workflows/retrain.yml")
@@ -17,13 +17,30 @@ def active_commits() -> set[str] | None:
 
     Raises InvalidInput outside a GitHub job, GitHubFailed when GitHub does not tell.
     """
-    repository = os.environ.get("GITHUB_REPOSITORY", "")
-    if not repository:
-        raise InvalidInput("--skip-active asks GitHub for its runs: set GITHUB_REPOSITORY, or leave it out.")
-    answer = api.call("GET", f"repos/{repository}/actions/runs?per_page={api.PAGE}")
+    answer = api.call("GET", f"repos/{_repository()}/actions/runs?per_page={api.PAGE}")
     if not isinstance(answer, dict) or "workflow_runs" not in answer:
         raise api.GitHubFailed("GitHub did not list its runs, so a release might be started twice; try again.")
     return at_work(answer["workflow_runs"], os.environ.get("GITHUB_RUN_ID", ""))
+
+
+def check_on_main(commit: str) -> None:
+    """Raises Refused unless `commit` is on the default branch.
+
+    The commit comes from a tag in Azure, and GitHub checks out any commit of any fork by its SHA: a tag must not be a
+    way to run code that nobody reviewed with production's identity.
+    """
+    place = f"repos/{_repository()}"
+    branch = str((api.call("GET", place) or {}).get("default_branch") or "main")
+    compared = api.find(f"{place}/compare/{branch}...{commit}") or {}
+    if compared.get("status") not in ("identical", "behind"):
+        raise Refused(f"Commit {commit} of the waiting release is not on {branch}: nothing of it is run.")
+
+
+def _repository() -> str:
+    repository = os.environ.get("GITHUB_REPOSITORY", "")
+    if not repository:
+        raise InvalidInput("--skip-active asks GitHub about its runs: set GITHUB_REPOSITORY, or leave it out.")
+    return repository
 
 
 def at_work(runs: list[dict[str, Any]], mine: str) -> set[str] | None:

@@ -34,6 +34,7 @@ def test_a_failed_job_is_gone_on_with_so_that_somebody_is_told_and_only_once() -
         (job(reported="true"), "failure was reported"),
         (job(status="Running"), "no training job"),
         (job(commit=""), "no training job"),
+        (job(commit="main"), "no training job"),
         (job(hours=MAX_AGE / timedelta(hours=1) + 1), "no training job"),
         (Job("train-1", "Completed", TAGS, None), "no training job"),
     ],

@@ -17,7 +17,15 @@ RUNS = "repos/acme/phi-release-train/actions/runs"
 REVIEW = {"state": "approved", "user": {"login": "rosa"}, "environments": [{"name": "production-approval"}]}
 APPROVED = {f"api {RUNS}/": json.dumps([REVIEW])}
 NOBODY_APPROVED = {f"api {RUNS}/": "[]"}
-NOBODY_AT_WORK = {**APPROVED, f"api --method GET {RUNS}?": json.dumps({"workflow_runs": []})}
+NOBODY_AT_WORK = {
+    **APPROVED,
+    f"api --method GET {RUNS}?": json.dumps({"workflow_runs": []}),
+    "api --method GET repos/acme/phi-release-train/compare/main...": json.dumps({"status": "behind"}),
+}
+FOREIGN_COMMIT = {
+    **NOBODY_AT_WORK,
+    "api --method GET repos/acme/phi-release-train/compare/main...": json.dumps({"status": "diverged"}),
+}
 TO_THE_VERDICT = {"plan": "success", "train/train": "success", "judge/judge": "success"}
 GREEN = {**TO_THE_VERDICT, "approve": "success", "rollout/shift": "success", "notes": "success"}
 
