@@ -46,8 +46,8 @@ SIZES = {
     "Standard_F4s_v2": Size("standardFSv2Family", 4, 0, 8),
 }
 LIMITS = {
-    "standardNCADSA100v4Family": 96,
-    "standardNCadsH100v5Family": 80,
+    "standardNCADSA100v4Family": 960,
+    "standardNCadsH100v5Family": 800,
     "standardESv3Family": 350,
     "standardDSv2Family": 350,
     "standardFSv2Family": 350,

@@ -63,8 +63,7 @@ def live() -> str:
 
 
 def policy(**numbers: float) -> str:
-    """The gate's policy with other numbers: `files(**{"eval/policy.yaml": policy(floor=0.99)})` refuses the model that
-    was trained already, `policy(min_clusters=100)` decides nothing; neither trains again."""
+    """The gate's policy with other numbers."""
     text = (ROOT / "eval/policy.yaml").read_text(encoding="utf-8")
     for name, value in numbers.items():
         text, count = re.subn(rf"(?m)^( *{name}:) [\d.]+$", rf"\1 {value}", text)
@@ -81,6 +80,8 @@ def files(version: str, **changed: str) -> dict[str, str | None]:
         "data/tickets.jsonl": training(),
         "data/heldout.jsonl": held_out(),
         "data/live.jsonl": live(),
+        # Two tiny models on a machine that does other things too: how long they take says nothing about either.
+        "eval/policy.yaml": policy(max_ratio=50),
         f"training/recipes/{RECIPE}.yaml": (HERE / "recipe.yaml").read_text("utf-8").replace("VERSION", version),
         ENVIRONMENT: (HERE / "environment.yaml").read_text(encoding="utf-8"),
         **changed,
