@@ -22,10 +22,6 @@ NOBODY_AT_WORK = {
     f"api --method GET {RUNS}?": json.dumps({"workflow_runs": []}),
     "api --method GET repos/acme/phi-release-train/compare/main...": json.dumps({"status": "behind"}),
 }
-FOREIGN_COMMIT = {
-    **NOBODY_AT_WORK,
-    "api --method GET repos/acme/phi-release-train/compare/main...": json.dumps({"status": "diverged"}),
-}
 TO_THE_VERDICT = {"plan": "success", "train/train": "success", "judge/judge": "success"}
 GREEN = {**TO_THE_VERDICT, "approve": "success", "rollout/shift": "success", "notes": "success"}
 

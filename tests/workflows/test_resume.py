@@ -17,7 +17,6 @@ from tests.workflows.isolation import Isolation
 from tests.workflows.releases import (
     APPROVED,
     ENDPOINT,
-    FOREIGN_COMMIT,
     GREEN,
     NOBODY_AT_WORK,
     RUNS,
@@ -65,12 +64,6 @@ def test_nothing_is_gone_on_with_while_the_job_runs_or_somebody_is_at_it(release
     assert done.results == {"find": "success"}, str(done)
     assert done.outputs["find", "find", "pending"] == "false"
     assert "a run is working on it" in done.summaries["find"]
-
-
-def test_a_commit_that_is_not_on_main_is_never_run(releases: Act) -> None:
-    done = releases.run("schedule", "resume.yml", gh=FOREIGN_COMMIT)
-    assert done.results == {"find": "failure"}, str(done)
-    assert "is not on main: nothing of it is run" in done.errors[-1]
 
 
 def test_killed_before_the_model_is_registered(releases: Act, azure: Azure) -> None:

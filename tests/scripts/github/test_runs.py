@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.errors import InvalidInput
-from scripts.github.runs import active_commits, at_work
+from scripts.errors import InvalidInput, Refused
+from scripts.github import api
+from scripts.github.runs import active_commits, at_work, check_on_main
 
 RELEASE, RETRAIN, RESUME, PR = (f".github/workflows/{name}.yml" for name in ("release", "retrain", "resume", "pr"))
 
@@ -46,3 +47,35 @@ def test_outside_github_the_sentence_says_so(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
     with pytest.raises(InvalidInput, match="GITHUB_REPOSITORY"):
         active_commits()
+
+
+@pytest.mark.parametrize(
+    ("compared", "ours"),
+    [
+        ({"status": "identical"}, True),
+        ({"status": "behind"}, True),
+        ({"status": "ahead"}, False),
+        ({"status": "diverged"}, False),
+        ({}, False),
+        (None, False),
+    ],
+)
+def test_only_a_commit_of_the_default_branch_is_gone_on_with(
+    monkeypatch: pytest.MonkeyPatch, compared: dict[str, str] | None, ours: bool
+) -> None:
+    """A commit of a fork can be checked out by its SHA too, and it comes from a tag that anybody with a job could set."""
+    asked: list[str] = []
+
+    def find(path: str) -> dict[str, str] | None:
+        asked.append(path)
+        return compared
+
+    monkeypatch.setenv("GITHUB_REPOSITORY", "acme/train")
+    monkeypatch.setattr(api, "call", lambda *_: {"default_branch": "trunk"})
+    monkeypatch.setattr(api, "find", find)
+    if ours:
+        check_on_main("c" * 40)
+    else:
+        with pytest.raises(Refused, match="is not on trunk: nothing of it is run"):
+            check_on_main("c" * 40)
+    assert asked == [f"repos/acme/train/compare/trunk...{'c' * 40}"]
