@@ -63,7 +63,7 @@ def test_outside_github_the_sentence_says_so(monkeypatch: pytest.MonkeyPatch) ->
 def test_only_a_commit_of_the_default_branch_is_gone_on_with(
     monkeypatch: pytest.MonkeyPatch, compared: dict[str, str] | None, ours: bool
 ) -> None:
-    """A commit of a fork can be checked out by its SHA too, and it comes from a tag that anybody with a job could set."""
+    """A fork's commit can be checked out by its SHA too, and the tag can be set by anybody who may submit a job."""
     asked: list[str] = []
 
     def find(path: str) -> dict[str, str] | None:
