@@ -24,7 +24,7 @@ def parser() -> Parser:
     made = Parser(
         prog="python -m eval.gate",
         description="Decide whether a candidate may replace the baseline.",
-        epilog="example: python -m eval.gate --candidate out/scores/green.jsonl --baseline out/scores/blue.jsonl "
+        epilog="example: python -m eval.gate --candidate out/scores/candidate.jsonl --baseline out/scores/stable.jsonl "
         "--out out/verdict.json",
     )
     made.add_argument("--candidate", type=Path, required=True, help="the candidate's score table")

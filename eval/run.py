@@ -1,6 +1,6 @@
 """Ask a deployed model every held-out prompt through the prompt flow, score the answers, write the score table.
 
-`python -m eval.run --scoring-uri URI --out out/scores/green.jsonl`. Exit codes: 0 done, 3 invalid input, 4 endpoint.
+`python -m eval.run --scoring-uri URI --out out/scores/stable.jsonl`. Exit codes: 0 done, 3 invalid input, 4 endpoint.
 """
 
 import json
@@ -163,7 +163,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m eval.run",
         description="Evaluate a deployed model over the held-out prompts.",
         epilog="example: python -m eval.run --scoring-uri https://NAME.REGION.inference.ml.azure.com/score "
-        "--deployment green --out out/scores/green.jsonl",
+        "--deployment green --out out/scores/candidate.jsonl",
     )
     made.add_argument("--prompts", type=Path, default=Path("data/heldout.jsonl"), help="default: data/heldout.jsonl")
     made.add_argument("--scoring-uri", required=True)

@@ -101,7 +101,7 @@ class Smoke(Part):
 
 
 class Deployment(Record):
-    """`deployment-COLOUR.json`: one deployment and the smoke test it passed by direct header."""
+    """`deployment-ROLE.json`: one deployment and the smoke test it passed by direct header."""
 
     endpoint: str
     deployment: str

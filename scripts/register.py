@@ -1,16 +1,12 @@
 """`register`: make a model version of a folder or a job's output; its version is its digest, so equal ones are one."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from azure.core.exceptions import ResourceNotFoundError
 
 from scripts import azure_ml, digests, records
 from scripts.errors import InvalidInput
 from scripts.settings import Settings
-
-if TYPE_CHECKING:
-    pass
 
 
 def register_folder(settings: Settings, folder: Path, name: str) -> records.Model:

@@ -106,6 +106,6 @@ def _validated(path: Path, values: dict[str, Any]) -> Settings:
         where = ".".join(str(part) for part in first["loc"])
         if where == "AZURE_SUBSCRIPTION_ID" and "AZURE_SUBSCRIPTION_ID" not in os.environ:
             raise InvalidInput(
-                "AZURE_SUBSCRIPTION_ID is not set: sign in to Azure first (azure/login sets it)."
+                "AZURE_SUBSCRIPTION_ID is not set: sign in to Azure first, or set the repository variable."
             ) from None
         raise InvalidInput(f"{path}: {where}: {first['msg']}.") from None

@@ -63,7 +63,6 @@ ERRORS = {
 }
 # Where each variable lives in GitHub: two are the same for the whole repository, one is the identity of an environment.
 IN_ENVIRONMENT = ("AZURE_CLIENT_ID",)
-IN_REPOSITORY = ("AZURE_TENANT_ID", "AZURE_SUBSCRIPTION_ID")
 NOBODY = "nobody is signed in: in a workflow give the job `permissions: id-token: write`, on a desk run `az login`"
 
 

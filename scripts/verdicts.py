@@ -5,15 +5,13 @@ five tries passes a model that is five points worse half of the time. So the sam
 prompts get the verdict that they got, byte for byte.
 """
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
-
 from eval.verdict import Verdict, read_verdict
 from scripts import azure_ml, digests, records, storage
+from scripts.errors import Refused
 from scripts.settings import Settings
 
 KEPT = ("pass", "fail", "inconclusive")  # an invalid one is about broken evidence, which may be gathered again
@@ -40,19 +38,22 @@ def key(candidate: str, baseline: str, policy: Path, prompts: Path) -> str:
 def keep_and_tag(
     settings: Settings, name: str, verdict: Verdict, model: records.Model, path: Path, tables: Sequence[Path]
 ) -> None:
-    """Upload the evidence, then the verdict, under `name`, and tag the model. A verdict that is there stays.
+    """Upload the evidence, then the verdict, under `name`, and tag the model.
 
-    An invalid verdict is neither kept nor written on the model.
+    An invalid verdict is neither kept nor written on the model. Raises Refused when there is a verdict already: it
+    stays, with its evidence.
     """
     if verdict.outcome not in KEPT:
         return
     evidence = [*tables, *(table.with_suffix(".answers.jsonl") for table in tables)]
     with azure_ml.explained("Keeping the verdict"):
         box = storage.container(settings)
+        given = box.get_blob_client(f"{FOLDER}/{name}/verdict.json")
+        if given.exists():
+            raise Refused("These models were judged before on these prompts, and that verdict stays: see `judged`.")
         for file in (file for file in evidence if file.exists()):
             box.upload_blob(f"{FOLDER}/{name}/scores/{file.name}", file.read_bytes(), overwrite=True)
-        with contextlib.suppress(ResourceExistsError):
-            box.upload_blob(f"{FOLDER}/{name}/verdict.json", path.read_bytes())
+        given.upload_blob(path.read_bytes())
     tag_model(settings, model, verdict)
 
 
@@ -67,6 +68,7 @@ def look(
     found = find(settings, name, folder)
     if not found:
         return Judged(key=name, judged=False, outcome="", reason="")
+    tag_model(settings, candidate, found)  # a runner may have died between keeping the verdict and writing the tag
     return Judged(key=name, judged=True, outcome=found.outcome, reason=found.reason)
 
 
@@ -90,9 +92,9 @@ def tag_model(settings: Settings, model: records.Model, verdict: Verdict) -> Non
     """Write the outcome on the model version, where people and the schedule look for it."""
     ml = azure_ml.client(settings)
     with azure_ml.explained(f"Tagging model {model.name}:{model.version}"):
-        try:
-            entity = ml.models.get(model.name, model.version)
-        except ResourceNotFoundError:
+        entity = ml.models.get(model.name, model.version)
+        wanted = {"verdict": verdict.outcome, "verdict_digest": verdict.digest}
+        if wanted.items() <= (entity.tags or {}).items():
             return
-        entity.tags = {**(entity.tags or {}), "verdict": verdict.outcome, "verdict_digest": verdict.digest}
+        entity.tags = {**(entity.tags or {}), **wanted}
         ml.models.create_or_update(entity)

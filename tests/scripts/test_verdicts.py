@@ -1,5 +1,9 @@
 """A verdict that was given stays given, for exactly what it was about."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from eval.verdict import read_verdict
 from scripts import records, verdicts
 from scripts.deploy import release_digest
 from scripts.errors import InvalidInput
@@ -81,3 +86,60 @@ def test_a_deployment_is_kept_only_when_every_part_is_the_same(demo: Settings) -
         release_digest(larger, model("a" * 64), {}),
     }
     assert len(others | {one}) == 5
+
+
+# On a real workspace: keep a verdict, lose its tag as a dying runner would, look again; then try to keep another.
+KEEPING = """
+import json, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from eval.verdict import invalid_verdict, write_verdict
+from scripts import azure_ml, provision, records, register, settings, verdicts
+from scripts.errors import Refused
+out = Path(sys.argv[1])
+values = settings.load(Path("scripts/environments/demo.yaml"))
+for resource in provision.resources(values)[:3]:
+    resource.create()
+(out / "model").mkdir()
+(out / "model" / "config.json").write_text("{}")
+model = register.register_folder(values, out / "model", "candidate")
+first = invalid_verdict("better").model_copy(update={"outcome": "pass"}).sealed()
+write_verdict(out / "verdict.json", first)
+(out / "candidate.jsonl").write_text("first")
+policy, prompts = Path("eval/policy.yaml"), Path("data/heldout.jsonl")
+name = verdicts.key(model.digest, "", policy, prompts)
+verdicts.keep_and_tag(values, name, first, model, out / "verdict.json", [out / "candidate.jsonl"])
+ml = azure_ml.client(values)
+tags = lambda: ml.models.get(model.name, model.version).tags
+kept = tags()
+lost = ml.models.get(model.name, model.version)
+lost.tags = {"digest": model.digest}
+ml.models.create_or_update(lost)
+live = records.Live(endpoint="e", stable="", idle="blue", model=None)
+found = verdicts.look(values, model, live, policy, prompts, out / "again")
+second = first.model_copy(update={"reason": "tried until it passed"}).sealed()
+write_verdict(out / "verdict.json", second)
+(out / "candidate.jsonl").write_text("second")
+try:
+    verdicts.keep_and_tag(values, name, second, model, out / "verdict.json", [out / "candidate.jsonl"])
+    refused = ""
+except Refused as error:
+    refused = str(error)
+verdicts.look(values, model, live, policy, prompts, out / "after")
+said = {"kept": kept, "found": found.model_dump(), "tags": tags(), "first": first.digest, "refused": refused}
+(out / "said.json").write_text(json.dumps(said))
+"""
+
+
+@pytest.mark.slow
+def test_a_kept_verdict_outlives_its_runner_and_no_second_one_replaces_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "emulator", "run", "--", sys.executable, "-c", KEEPING, str(tmp_path)]
+    environment = {**os.environ, "EMULATOR_HOME": str(tmp_path / "azure"), "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, stdin=subprocess.DEVNULL)
+    said = json.loads((tmp_path / "said.json").read_text())
+    assert said["kept"]["verdict"] == "pass"
+    assert said["found"]["judged"] is True
+    assert (said["tags"]["verdict"], said["tags"]["verdict_digest"]) == ("pass", said["first"])
+    assert "judged before" in said["refused"]
+    assert read_verdict(tmp_path / "after" / "verdict.json").digest == said["first"]
+    assert (tmp_path / "after" / "scores" / "candidate.jsonl").read_text() == "first"
