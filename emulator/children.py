@@ -68,9 +68,9 @@ def mlflow_server(settings: Settings) -> Child:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
+        "PYTHONPATH": str(HERE.parent),
     }
-    argv = [sys.executable, "-m", "uvicorn", "mlflow.server.fastapi_app:app", "--host", "127.0.0.1"]
-    argv += ["--port", str(settings.mlflow_port), "--workers", "1", "--log-level", "warning", "--no-access-log"]
+    argv = [sys.executable, "-m", "emulator.mlflow_server", str(settings.mlflow_port)]
     return Child("mlflow", argv, env, settings.mlflow_port)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import json
 import logging
 import os
@@ -90,6 +91,7 @@ def tell_launcher_and_let_go(settings: Settings) -> None:
 
 async def session(settings: Settings, follow_stdin: bool) -> None:
     """Run until told to stop. EmulatorError when a part does not come up or dies."""
+    gc.disable()  # until everything is imported: nothing of it is rubbish
     import uvicorn
 
     supervisor, loop = Supervisor(settings), asyncio.get_running_loop()
@@ -108,6 +110,9 @@ async def session(settings: Settings, follow_stdin: bool) -> None:
         supervisor.start_children()
         emulator = await asyncio.to_thread(supervisor.build)
         from emulator.app import make_app
+
+        gc.freeze()
+        gc.enable()
 
         config = uvicorn.Config(
             make_app(emulator),

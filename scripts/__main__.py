@@ -1,5 +1,7 @@
 """`python -m scripts COMMAND`: every step of the release train. The commands are in scripts/commands."""
 
+import atexit
+import gc
 import os
 import sys
 
@@ -18,6 +20,10 @@ for part in (set_up, model, judge, traffic, tell, operate, github, pull_request)
 
 def main() -> int:
     """Run a command; turn what went wrong into one sentence and the exit code that says who has to act."""
+    # The packages make a million objects that live as long as we do. Looking through them again and again for rubbish,
+    # and once more at the end, was half of the time of a short command (tests/bench/startup.py).
+    gc.set_threshold(100_000, 50, 100)
+    atexit.register(gc.freeze)
     command = typer.main.get_command(app)
     try:
         return int(command(standalone_mode=False) or 0)

@@ -15,6 +15,7 @@ Environment (all optional but the first, which Azure ML sets):
   SCORING_TIMEOUT_MS    a request that takes longer is given up with 504 (180000; Azure ML sets it)
 """
 
+import gc
 import logging
 import os
 import sys
@@ -45,7 +46,10 @@ def init() -> None:
     global service  # noqa: PLW0603 - the server's contract is two module-level functions
     start = time.perf_counter()
     folder = model_folder(os.environ.get("AZUREML_MODEL_DIR", ""))
+    gc.disable()  # libraries and model live as long as the process: looking through them for rubbish only takes time,
     service = load(folder)
+    gc.freeze()  # now, and in the middle of somebody's request
+    gc.enable()
     log.info("model %s ready in %.1f s", folder.name, time.perf_counter() - start)
 
 

@@ -10,6 +10,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import os
 import random
 import sys
@@ -53,6 +55,7 @@ def train(recipe: Recipe, base: str, data: Path, output: Path) -> TrainingMetric
         raise TrainingError(f"{output} is not empty; give --output a folder that is new or empty.")
     local = Path(base).is_dir()
     print("loading libraries and model", flush=True)
+    gc.disable()  # nothing that an import makes is rubbish; looking for it was 40 % of the start (tests/bench/startup.py)
     import torch
     from datasets import Dataset
     from transformers import set_seed
@@ -60,6 +63,9 @@ def train(recipe: Recipe, base: str, data: Path, output: Path) -> TrainingMetric
     from training.model import add_lora, load_model, load_tokenizer, merged, save, stop_ids
     from training.trainer import ChatTrainer, arguments, keep_freed_memory
 
+    gc.freeze()
+    gc.enable()
+    atexit.register(gc.freeze)  # nor is it looked through once more at the end
     keep_freed_memory()
     set_seed(recipe.run.seed)
     tokenizer, end_of_turn = load_tokenizer(recipe, base)
