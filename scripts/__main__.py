@@ -20,10 +20,7 @@ for part in (set_up, model, judge, traffic, tell, operate, github, pull_request)
 
 def main() -> int:
     """Run a command; turn what went wrong into one sentence and the exit code that says who has to act."""
-    # The packages make a million objects that live as long as we do. Looking through them again and again for rubbish,
-    # and once more at the end, was half of the time of a short command (tests/bench/startup.py).
-    gc.set_threshold(100_000, 50, 100)
-    atexit.register(gc.freeze)
+    let_imports_be()
     command = typer.main.get_command(app)
     try:
         return int(command(standalone_mode=False) or 0)
@@ -36,6 +33,13 @@ def main() -> int:
         return _say(str(error), error.exit_code)
     except Exception as error:
         return _foreseen(error)
+
+
+def let_imports_be() -> None:
+    """The packages make a million objects that live as long as we do: do not look through them for rubbish, again and
+    again and once more at the end. That was half of the time of a short command (tests/bench/startup.py)."""
+    gc.set_threshold(100_000, 50, 100)
+    atexit.register(gc.freeze)
 
 
 def _foreseen(error: Exception) -> int:

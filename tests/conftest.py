@@ -1,13 +1,32 @@
-"""Before anything else: promptflow gets a private home, or its first import would set up telemetry and a service."""
+"""Before anything else: an environment that is nobody's, and a private home for promptflow.
 
-import atexit
-import gc
+Left alone, promptflow's first import would set up telemetry and a service.
+"""
+
 import os
 
-from eval.promptflow_home import HOME, prepare
+import pytest
+
+# Tests say themselves when they play a GitHub job; where they run is told to people alone, in the job's summary.
+SUMMARY = os.environ.get("GITHUB_STEP_SUMMARY")
+for name in [name for name in os.environ if name.startswith(("GITHUB_", "RUNNER_", "ACTIONS_", "AZURE_", "MLOPS_"))]:
+    del os.environ[name]
+
+from eval.promptflow_home import HOME, prepare  # noqa: E402
+from scripts.__main__ import let_imports_be  # noqa: E402
 
 os.environ.pop(HOME, None)  # one for each process: a worker of pytest-xdist would share the first one's
 prepare()
-# As in scripts/__main__.py: what the packages make at import is not looked through for rubbish again and again.
-gc.set_threshold(100_000, 50, 100)
-atexit.register(gc.freeze)
+let_imports_be()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
+    """On GitHub: what failed, where a contributor looks first. Workers of pytest-xdist have no terminal."""
+    if not SUMMARY:
+        return
+    counts = {kind: len(terminalreporter.getreports(kind)) for kind in ("passed", "failed", "error", "skipped")}
+    said = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "no test ran"
+    broken = [report.nodeid for kind in ("failed", "error") for report in terminalreporter.getreports(kind)]
+    lines = [f"**{'✗' if exitstatus else '✓'} Tests: {said}**\n", *(f"- `{node}`" for node in broken[:50])]
+    with open(SUMMARY, "a", encoding="utf-8") as file:  # noqa: PTH123
+        file.write("\n".join(lines) + "\n")

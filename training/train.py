@@ -55,7 +55,7 @@ def train(recipe: Recipe, base: str, data: Path, output: Path) -> TrainingMetric
         raise TrainingError(f"{output} is not empty; give --output a folder that is new or empty.")
     local = Path(base).is_dir()
     print("loading libraries and model", flush=True)
-    gc.disable()  # nothing that an import makes is rubbish; looking for it was 40 % of the start (tests/bench/startup.py)
+    gc.disable()  # what an import makes stays; looking for rubbish in it was 40 % of the start (tests/bench/startup.py)
     import torch
     from datasets import Dataset
     from transformers import set_seed
@@ -65,7 +65,6 @@ def train(recipe: Recipe, base: str, data: Path, output: Path) -> TrainingMetric
 
     gc.freeze()
     gc.enable()
-    atexit.register(gc.freeze)  # nor is it looked through once more at the end
     keep_freed_memory()
     set_seed(recipe.run.seed)
     tokenizer, end_of_turn = load_tokenizer(recipe, base)
@@ -142,6 +141,7 @@ def main(argv: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", category=FutureWarning)  # of the pinned libraries; nothing a user could act on
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    atexit.register(gc.freeze)  # the end does not look through it all once more
     try:
         recipe = load_recipe(args.recipe)
         if args.check:

@@ -62,8 +62,8 @@ class Act:
         `kill`: "job/step" kills the whole run, as a dying runner would, when that step starts; "after:job/step" when it
         has ended; or a function of a line of act's log. `kill_when` is asked all the time, and kills at the first True.
         `run_id` of an earlier result makes this a re-run, which sees its artifacts. `gh`: what `gh` prints, by the
-        beginning of its arguments ("issue list"). `tools`: a folder that comes first on PATH, for a `gh` with more to
-        it. `vars` and `env` are laid over those of this object.
+        beginning of its arguments ("issue list"); "@FILE" waits for that file. `tools`: a folder that comes first on
+        PATH, for a `gh` with more to it. `vars` and `env` are laid over those of this object.
         """
         self.state.mkdir(parents=True, exist_ok=True)
         number = run_id or self._next_id()

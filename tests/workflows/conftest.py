@@ -16,7 +16,7 @@ from tests.workflows.repository import Repository, copy
 from tests.workflows.tiny.states import States
 
 HERE = Path(__file__).parent
-LONG = {"test_release.py": 4, "test_operations.py": 3, "test_resume.py": 2, "test_pr.py": 1}
+LONG = {"test_release.py": 4, "test_pr.py": 3, "test_resume.py": 2, "test_operations.py": 1}
 
 
 def pytest_report_header() -> str:

@@ -1,8 +1,12 @@
-"""Stands for GitHub's command line in workflow tests: notes how it was called and prints what the test gave it."""
+"""Stands for GitHub's command line in workflow tests: notes how it was called and prints what the test gave it.
+
+An answer "@FILE" waits for FILE and prints what is in it.
+"""
 
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 arguments = sys.argv[1:]
@@ -16,5 +20,12 @@ answers = json.loads(os.environ["STUB_GH_ANSWERS"])
 line = " ".join(arguments)
 for beginning in sorted(answers, key=len, reverse=True):
     if line.startswith(beginning):
-        print(answers[beginning])
+        answer = answers[beginning]
+        if answer.startswith("@"):  # a person's: FILE.asked says that one is waited for, FILE is it
+            file = Path(answer[1:])
+            file.with_name(f"{file.name}.asked").touch()
+            while not file.exists():
+                time.sleep(0.05)
+            answer = file.read_text(encoding="utf-8")
+        print(answer)
         break

@@ -29,7 +29,7 @@ EXAMPLE = {"docs/example.py": "print(1)\n"}
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
-    keep = ("tests/scripts/fixtures/report/promoted/*",)
+    keep = ("tests/scripts/fixtures/report/promoted/*", "tests/conftest.py")
     made = copy(tmp_path / "repository", {"demo.sh": DEMO, **TESTED, **EXAMPLE}, keep)
     settings = made.read("pyproject.toml")
     of_all = 'files = ["scripts", "training", "flow", "serving", "eval", "data", "emulator"]'
@@ -56,6 +56,7 @@ class TestWhatRuns:
         assert done.outputs["plan", "changes", "data"] == "false"
         assert done.outputs["plan", "changes", "demo"] == "false"
         assert "no slow check is needed" in done.summaries["plan"]
+        assert "✓ Tests: 1 passed" in done.summaries["unit"]
         assert "| demo | skipped |" in done.summaries["ready"]
         assert not done.artifacts.exists()
 
@@ -91,6 +92,8 @@ class TestWhatMakesItRed:
         assert done.code == 1
         assert "| lint | failure | `make format lint` |" in done.summaries["ready"]
         assert "| unit | failure | `make test-fast` |" in done.summaries["ready"]
+        assert "- `tests/test_it.py::test_it`" in done.summaries["unit"]
+        assert any("`os` imported but unused" in error for error in done.errors), done.errors
 
     def test_data_that_breaks_a_rule_and_a_train_that_fails(self, act: Act) -> None:
         rows = act.repository.read("data/tickets.jsonl")

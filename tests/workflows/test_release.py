@@ -8,7 +8,7 @@ test_resume.py.
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ import pytest
 from tests.workflows.act import Act, Result
 from tests.workflows.azure import Azure
 from tests.workflows.isolation import Isolation
-from tests.workflows.releases import APPROVED, ENDPOINT, NOBODY_APPROVED, TO_THE_VERDICT, train
+from tests.workflows.releases import APPROVED, ENDPOINT, NOBODY_APPROVED, REVIEW, RUNS, TO_THE_VERDICT, train
 from tests.workflows.tiny import make
 from tests.workflows.tiny.states import States
 
@@ -65,11 +65,11 @@ def test_with_a_reason_the_schedule_releases_up_to_the_approval(releases: Act, a
     assert re.fullmatch(r"\d{4}-Q[1-4]", period)
 
 
-def released(releases: Act, azure: Azure, **options: Any) -> Result:
+def released(releases: Act, azure: Azure, gh: Mapping[str, str] = APPROVED, **options: Any) -> Result:
     """A release by hand of what the schedule has trained."""
     [job] = azure.jobs()
     period = azure.job_tags(job)["period"]
-    return releases.run("workflow_dispatch", "release.yml", gh=APPROVED, inputs={"period": period}, **options)
+    return releases.run("workflow_dispatch", "release.yml", gh=gh, inputs={"period": period}, **options)
 
 
 def test_a_candidate_that_got_worse_is_refused_and_the_run_is_red(releases: Act, azure: Azure) -> None:
@@ -113,38 +113,43 @@ def test_a_candidate_that_fails_on_live_traffic_comes_back_by_itself(releases: A
     assert azure.traffic(ENDPOINT) == {"blue": 100}
 
 
-def test_the_emergency_brake_works_while_a_rollout_runs(releases: Act, azure: Azure) -> None:
+def test_the_emergency_brake_works_while_a_release_waits_and_while_it_rolls_out(releases: Act, azure: Azure) -> None:
     policy = releases.repository.read("scripts/rollout/policy.yaml")
     endless = policy.replace("min_candidate_requests: 12", ENDLESS).replace("max_looks: 12", "max_looks: 10000")
     endless = endless.replace("max_requests_per_step: 288", "max_requests_per_step: 1000000")
     assert endless.count("00000") == 2
     held_out = make.held_out(29)
     releases.repository.commit({"data/heldout.jsonl": held_out, "scripts/rollout/policy.yaml": endless})
+    review = releases.state / "review.json"
     pulled: list[Result] = []
 
     def pull() -> None:
-        """As soon as the candidate has traffic, somebody rolls back from another run."""
+        """Somebody rolls back from another run: as the release waits for its approval, and when it has traffic."""
         brake = replace(releases, state=releases.state / "brake")
-        while not ended.wait(0.1):
-            if "green" in azure.traffic(ENDPOINT):
-                reason = 'wrong priorities; $(touch pwned) `id`\n"quoted"'
-                inputs = {"endpoint": ENDPOINT, "reason": reason}
-                pulled.append(brake.run("workflow_dispatch", "rollback.yml", inputs=inputs))
-                return
+        inputs = {"endpoint": ENDPOINT, "reason": 'wrong priorities; $(touch pwned) `id`\n"quoted"'}
+        for reached in (review.with_name("review.json.asked").exists, lambda: "green" in azure.traffic(ENDPOINT)):
+            while not reached():
+                if ended.wait(0.1):
+                    return
+            pulled.append(brake.run("workflow_dispatch", "rollback.yml", inputs=inputs))
+            review.write_text(json.dumps([REVIEW]))  # after the first, somebody approves
 
     ended = threading.Event()
     puller = threading.Thread(target=pull)
     puller.start()
     try:
-        done = released(releases, azure)
+        done = released(releases, azure, gh={f"api {RUNS}/": f"@{review}"})
     finally:
         ended.set()
         puller.join()
     releases.repository.commit({"scripts/rollout/policy.yaml": policy})
-    assert [run.code for run in pulled] == [0], str(pulled)
-    assert pulled[0].results == {"rollback": "success"}
-    record = json.loads((pulled[0].artifacts / "rollback" / "rollback.json").read_text())
-    assert "$(touch pwned)" in record["reason"]
+    assert [(run.code, run.results) for run in pulled] == [(0, {"rollback": "success"})] * 2, str(pulled)
+    first, second = (json.loads((run.artifacts / "rollback" / "rollback.json").read_text()) for run in pulled)
+    assert (first["was"], first["to"]) == ({"blue": 100}, "blue")
+    assert second["was"]["green"] > 0
+    assert second["to"] == "blue"
+    assert "$(touch pwned)" in second["reason"]
+    assert done.results["approve"] == "success", str(done)
     assert done.results["rollout/shift"] == "failure", str(done)
     assert done.results["rollout/revert"] == "success", str(done)
     assert "notes" not in done.results

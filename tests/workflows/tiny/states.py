@@ -28,7 +28,15 @@ class States:
     @property
     def blue_live(self) -> Path:
         """The random base model is blue and has all the traffic; nothing was trained."""
-        place = self.folder / "blue-live"
+        return self._made("blue-live")
+
+    @property
+    def provisioned(self) -> Path:
+        """The base model is registered; nothing is deployed."""
+        return self._made("provisioned")
+
+    def _made(self, name: str) -> Path:
+        place = self.folder / name
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -36,7 +44,6 @@ class States:
                 azure = Azure(self.folder / "work", self.isolation)
                 try:
                     self._make(azure)
-                    azure.save(place)
                 finally:
                     azure.discard()
         return place
@@ -52,11 +59,17 @@ class States:
     def _make(self, azure: Azure) -> None:
         make.base_model(self.base_model)
         out, repository = self.folder / "out", copy(self.folder / "repository", self.files()).path
-        azure.start()
-        for step in (
-            ["provision", "--out", out / "provision.json"],
-            ["data", "--out", out / "dataset.json"],
-            ["register", "--folder", self.base_model, "--name", make.BASE, "--out", out / "base.json"],
-            ["deploy", "--first", "--deployment", "blue", "--model", out / "base.json", "--out", out / "blue.json"],
-        ):
-            azure.scripts(*map(str, step), cwd=repository, env=CONFIG)
+        for name, steps in {
+            "provisioned": (
+                ["provision", "--out", out / "provision.json"],
+                ["data", "--out", out / "dataset.json"],
+                ["register", "--folder", self.base_model, "--name", make.BASE, "--out", out / "base.json"],
+            ),
+            "blue-live": (
+                ["deploy", "--first", "--deployment", "blue", "--model", out / "base.json", "--out", out / "blue.json"],
+            ),
+        }.items():
+            azure.start()
+            for step in steps:
+                azure.scripts(*map(str, step), cwd=repository, env=CONFIG)
+            azure.save(self.folder / name)
