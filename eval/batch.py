@@ -1,130 +1,154 @@
-"""Runs the prompt flow over many rows as a promptflow batch, with progress; the only file that starts one.
+"""Runs the prompt flow over many rows: promptflow's own executor, a row at a time, from a pool of our threads.
 
-The batch runs its rows as asyncio tasks in this process (`batch_use_async`), each node in a thread of its own, not in
-promptflow's default process pool: the rows only wait for the network, and starting processes takes longer than they do.
+Not promptflow's batch run: that keeps a database, writes files for each row and looks every second whether it is done.
+One row through the executor costs a millisecond or two (tests/bench/evaluation.py).
 """
 
-import json
+import contextlib
 import logging
 import os
+import queue
 import sys
-import tempfile
-import threading
-import time
-import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from eval.errors import EvalError
+from eval.flow import DAG, FLOW
 from eval.promptflow_home import prepare
 
-FLOW = Path(__file__).resolve().parents[1] / "flow"
 LINE_TIMEOUT = 900  # seconds for one row with all its retries, longer than the flow itself is patient
+ATTENTION = 0.0005  # seconds that a busy thread may keep an arriving answer waiting; Python's own is ten times that
+TICK = 0.5  # seconds between two looks at how far it is
+# What they would say about each row or each way to sign in, the row's own `detail` says in a sentence.
+LOUD = ("promptflow", "execution", "execution.flow", "execution.bulk", "httpx", "azure.identity")
+STATUSES = ("ok", "model_error", "infra_error")
 Row = dict[str, Any]
-Progress = Callable[[int, int], None]
 
 
-def run_flow(
-    rows: Sequence[Mapping[str, Any]],
-    environment: Mapping[str, str],
-    *,
-    concurrency: int,
-    progress: Progress,
-    flow: Path = FLOW,
-) -> list[Row]:
-    """The flow's outputs for each row, in order. `rows` hold the flow's inputs; `environment` is set for its nodes.
+class Flow:
+    """The flow, loaded once (seconds, the first time in a process). Raises EvalError when promptflow cannot load it."""
 
-    `progress` is called with (done, total) about twice a second. Raises EvalError when promptflow could not run the
-    flow or a row has no output: the flow turns every failure of the endpoint into an output, so that is a defect.
-    """
-    home = prepare()
-    # Read by promptflow when a batch starts: rows in flight, and the patience with one.
-    limits = {"PF_WORKER_COUNT": str(concurrency), "PF_LINE_TIMEOUT_SEC": str(LINE_TIMEOUT)}
-    before = {name: os.environ.get(name) for name in (*limits, *environment)}
-    name = f"evaluate-{uuid.uuid4().hex[:12]}"
-    outcome: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder) / "rows.jsonl"
-        data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        os.environ.update(limits)
-        worker = threading.Thread(target=_work, args=(flow, data, rows[0], environment, name, outcome), daemon=True)
+    def __init__(self, flow: Path = FLOW) -> None:
+        prepare()
+        from promptflow.executor import FlowExecutor
+
+        for name in LOUD:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
-            worker.start()
-            artifacts = home / ".runs" / name / "flow_artifacts"
-            while worker.is_alive():
-                worker.join(0.5)
-                progress(_finished(artifacts), len(rows))
-        finally:
-            for variable, value in before.items():
-                os.environ.pop(variable, None) if value is None else os.environ.update({variable: value})
-    if "error" in outcome:
-        raise EvalError(f"The prompt flow could not run: {_first_line(outcome['error'])}") from outcome["error"]
-    return _in_order(outcome["details"], len(rows), artifacts)
+            # Rows come back with their error in them, where the next one goes on.
+            self._executor = FlowExecutor.create(flow / DAG, {}, working_dir=flow, raise_ex=False)
+        except Exception as error:
+            raise EvalError(f"The prompt flow could not be loaded: {_first_line(str(error))}") from error
+
+    def run(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        environment: Mapping[str, str],
+        *,
+        concurrency: int,
+        on_output: Callable[[int, Row], bool],
+        tick: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Put the rows (the flow's inputs) through it, `concurrency` at a time, with `environment` set meanwhile.
+
+        `on_output` gets a row's number and outputs the moment they are there, in this thread; when it returns False no
+        further row is started. Raises EvalError when the flow gave a row no output: it turns every failure of the
+        endpoint into one, so that is a defect or a wrong input. What else was under way is waited for first.
+        """
+        done: queue.SimpleQueue[tuple[int, Future[Row]]] = queue.SimpleQueue()
+        pool = ThreadPoolExecutor(concurrency, thread_name_prefix="flow")
+        with _environment(environment), _streams(), _attention():
+            for number, row in enumerate(rows):
+                future = pool.submit(self._line, row, number)
+                future.add_done_callback(lambda ended, number=number: done.put((number, ended)))  # type: ignore[misc]
+            try:
+                self._collect(done, len(rows), pool, on_output, tick)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                _keep(done, on_output)  # what came while we were interrupted
+                raise
+            pool.shutdown()
+
+    @staticmethod
+    def _collect(
+        done: "queue.SimpleQueue[tuple[int, Future[Row]]]",
+        waiting: int,
+        pool: ThreadPoolExecutor,
+        on_output: Callable[[int, Row], bool],
+        tick: Callable[[], None],
+    ) -> None:
+        defect: EvalError | None = None
+        while waiting:
+            tick()
+            try:
+                number, ended = done.get(timeout=TICK)
+            except queue.Empty:
+                continue
+            waiting -= 1
+            if ended.cancelled():
+                continue
+            error = ended.exception()
+            if isinstance(error, EvalError):
+                defect = defect or error
+            elif error is not None:
+                raise error
+            if error or not on_output(number, ended.result()):
+                pool.shutdown(wait=False, cancel_futures=True)
+        tick()
+        if defect:
+            raise defect
+
+    def _line(self, row: Mapping[str, Any], number: int) -> Row:
+        result = self._executor.exec_line(dict(row), index=number, line_timeout_sec=LINE_TIMEOUT)
+        output = dict(result.output or {})
+        if output.get("status") not in STATUSES:
+            why = (result.run_info.error or {}).get("message") or "it gave no status"
+            raise EvalError(f"The prompt flow failed: {_first_line(str(why))}")
+        return output
 
 
-def _work(
-    flow: Path, data: Path, first: Mapping[str, Any], environment: Mapping[str, str], name: str, outcome: dict[str, Any]
-) -> None:
+def _keep(done: "queue.SimpleQueue[tuple[int, Future[Row]]]", on_output: Callable[[int, Row], bool]) -> None:
+    with contextlib.suppress(queue.Empty):
+        while True:
+            number, ended = done.get_nowait()
+            if not ended.cancelled() and not ended.exception():
+                on_output(number, ended.result())
+
+
+@contextlib.contextmanager
+def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
-        from promptflow.client import PFClient
-
-        # Its own progress is a line per node and row; ours replaces it.
-        for logger in ("promptflow", "promptflow._sdk._orchestrator.run_submitter", "httpx"):
-            logging.getLogger(logger).setLevel(logging.ERROR)
-        client = PFClient()
-        run = client.run(
-            flow=str(flow),
-            data=str(data),
-            column_mapping={column: f"${{data.{column}}}" for column in first},
-            environment_variables=dict(environment),
-            name=name,
-            batch_use_async=True,
-        )
-        outcome["details"] = client.get_details(run, all_results=True).to_dict("records")
-    except Exception as error:  # whatever it is, the main thread says it in one sentence
-        outcome["error"] = error
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
-def _in_order(details: list[Row], total: int, artifacts: Path) -> list[Row]:
-    outputs: dict[int, Row] = {}
-    for row in details:
-        values = {key.removeprefix("outputs."): value for key, value in row.items() if key.startswith("outputs.")}
-        if values.get("status") in ("ok", "model_error", "infra_error"):
-            outputs[int(row["inputs.line_number"])] = values
-    if missing := sorted(set(range(total)) - outputs.keys()):
-        raise EvalError(f"The prompt flow failed on {len(missing)} of {total} rows: {_why(artifacts, missing[0])}")
-    return [outputs[number] for number in range(total)]
+@contextlib.contextmanager
+def _streams() -> Iterator[None]:
+    """promptflow puts a recorder in the place of stdout and stderr for each row, and rows at a time leave it there."""
+    before = sys.stdout, sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
 
 
-def _finished(artifacts: Path) -> int:
-    return sum(1 for _ in artifacts.glob("*.jsonl"))
+@contextlib.contextmanager
+def _attention() -> Iterator[None]:
+    """Whatever else this process does meanwhile must not look like the model's latency: at 200 ms an answer, the engine
+    being imported beside it made a p95 of 350 ms out of one of 213; with this, 210."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(ATTENTION)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
-def _why(artifacts: Path, number: int) -> str:
-    """What promptflow noted about a row that failed."""
-    for path in artifacts.glob(f"{number:09}_*.jsonl"):
-        error = json.loads(path.read_text(encoding="utf-8"))["run_info"].get("error") or {}
-        return str(error.get("message") or "no reason was noted").splitlines()[0]
-    return "it did not get to them."
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-class Reporter:
-    """Progress for people: a bar on a terminal, elsewhere a line every ten seconds and one at the end."""
-
-    def __init__(self, label: str, every: float = 10.0) -> None:
-        self._label, self._every, self._last, self._said = label, every, time.monotonic(), -1
-
-    def __call__(self, done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            filled = round(30 * done / total)
-            bar = "━" * filled + "╌" * (30 - filled)
-            sys.stderr.write(f"\r{self._label} {bar} {done}/{total}" + "\n" * (done == total))
-            sys.stderr.flush()
-        elif done != self._said and (done == total or time.monotonic() - self._last >= self._every):
-            sys.stderr.write(f"{self._label} {done}/{total}\n")
-            self._last, self._said = time.monotonic(), done
+def _first_line(text: str) -> str:
+    return (text.strip() or "no reason was noted").splitlines()[0]

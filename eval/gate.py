@@ -45,15 +45,16 @@ def gate(arguments: argparse.Namespace) -> int:
     from eval.policy import DEFAULT_POLICY, load_policy
     from eval.scores import read_scores
     from eval.show import show
+    from eval.summary import summary_of
     from eval.verdict import invalid_verdict, write_verdict
 
     models = {"candidate_model": arguments.candidate_model, "baseline_model": arguments.baseline_model}
     try:
         policy = load_policy(arguments.policy or DEFAULT_POLICY)
-        needed = [metric.name for metric in policy.metrics]
-        candidate = read_scores(arguments.candidate, needed)
-        baseline = read_scores(arguments.baseline, needed) if arguments.baseline else None
-        verdict = decide(candidate, baseline, policy, aa=arguments.aa, **models)
+        candidate = read_scores(arguments.candidate, policy.required())
+        baseline = read_scores(arguments.baseline, policy.required()) if arguments.baseline else None
+        runs = summary_of(arguments.candidate), summary_of(arguments.baseline)
+        verdict = decide(candidate, baseline, policy, aa=arguments.aa, runs=runs, **models)
     except EvalError as error:
         verdict = invalid_verdict(str(error), **models)
     show(verdict, Console())

@@ -16,6 +16,10 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
+Ratio = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Text = Annotated[str, Field(min_length=1)]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -23,7 +27,7 @@ class _Strict(BaseModel):
 class MetricPolicy(_Strict):
     """One metric's demands; see policy.yaml for the words."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Text
     kind: Literal["binary", "score"]
     primary: bool = True
     margin: NonNegative
@@ -31,6 +35,7 @@ class MetricPolicy(_Strict):
     floor: Finite | None = None
     direction: Literal["higher", "lower"] = "higher"
     range: tuple[Finite, Finite] = (0.0, 1.0)
+    only: dict[str, str] = {}
 
     @model_validator(mode="after")
     def _consistent(self) -> "MetricPolicy":
@@ -56,7 +61,26 @@ class MetricPolicy(_Strict):
 
 
 class LatencyPolicy(_Strict):
-    max_ratio: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    max_ratio: Ratio
+    p95_max_ratio: Ratio | None = None
+
+
+class CostPolicy(_Strict):
+    max_ratio: Ratio
+
+
+class MustPassPolicy(_Strict):
+    tag: Text
+    metric: Text
+
+
+class SafetyPolicy(_Strict):
+    """`metric` is 1 for an answer that must not be given. Its rate must be shown to lie below `max_rate`."""
+
+    metric: Text
+    max_rate: Annotated[float, Field(gt=0, lt=1)]
+    zero_tolerance: bool = False
+    only: dict[str, str] = {}
 
 
 class SlicePolicy(_Strict):
@@ -76,7 +100,13 @@ class Policy(_Strict):
     max_infra_error_rate: Share = 0.02
     seed: Annotated[int, Field(ge=0)] = 0
     metrics: list[MetricPolicy] = []
+    repeats: Annotated[int, Field(ge=1)] | None = None
+    looks: Literal[1, 2] = 1
+    max_age_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    must_pass: MustPassPolicy | None = None
+    safety: list[SafetyPolicy] = []
     latency: LatencyPolicy | None = None
+    cost: CostPolicy | None = None
     slices: SlicePolicy | None = None
 
     @model_validator(mode="after")
@@ -84,7 +114,21 @@ class Policy(_Strict):
         names = [metric.name for metric in self.metrics]
         if len(names) != len(set(names)):
             raise ValueError("a metric is named twice")
+        if self.must_pass and self.must_pass.metric not in {m.name for m in self.metrics if m.kind == "binary"}:
+            known = ", ".join(m.name for m in self.metrics if m.kind == "binary") or "none"
+            raise ValueError(f"must_pass.metric must be a binary metric of this policy: {known}")
         return self
+
+    def required(self) -> list[str]:
+        """Metrics that every answered row must have."""
+        return [name for name, where in self.needed().items() if {} in where]
+
+    def needed(self) -> dict[str, list[dict[str, str]]]:
+        """Metrics that rows must have, each with the tags of the rows that must have it ({}: every row)."""
+        wanted: dict[str, list[dict[str, str]]] = {}
+        for name, only in [(m.name, m.only) for m in self.metrics] + [(s.metric, s.only) for s in self.safety]:
+            wanted.setdefault(name, []).append(only)
+        return wanted
 
     def digest(self) -> str:
         """SHA-256 of the policy's content: comments and key order in the YAML do not count."""

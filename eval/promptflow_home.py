@@ -81,11 +81,13 @@ def stand_in_for_nltk_data(home: Path) -> None:
     import nltk
 
     folder = home / "nltk_data"
-    lists = folder / "misc" / "perluniprops"
-    for name, category in CATEGORIES.items():
-        if not (lists / f"{name}.txt").exists():
-            letters = (chr(code) for code in range(sys.maxunicode + 1))
-            text = "".join(letter for letter in letters if unicodedata.category(letter)[0] == category)
-            write_atomic(lists / f"{name}.txt", text)
+    files = {category: folder / "misc" / "perluniprops" / f"{name}.txt" for name, category in CATEGORIES.items()}
+    if not all(file.exists() for file in files.values()):
+        letters: dict[str, list[str]] = {category: [] for category in files}
+        for letter in map(chr, range(sys.maxunicode + 1)):
+            if (category := unicodedata.category(letter)[0]) in letters:
+                letters[category].append(letter)
+        for category, file in files.items():
+            write_atomic(file, "".join(letters[category]))
     if str(folder) not in nltk.data.path:
         nltk.data.path.insert(0, str(folder))

@@ -19,7 +19,10 @@ class Message(BaseModel):
 
 
 class Prompt(BaseModel):
-    """One conversation. `cluster_id` groups paraphrases of one origin; `slices` are the tags results are split by."""
+    """One conversation. `cluster_id` groups paraphrases of one origin; `slices` are the tags results are split by.
+
+    `context` is the text that an answer must be grounded in, for evaluators that look at it; the model is not sent it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -27,6 +30,7 @@ class Prompt(BaseModel):
     cluster_id: Text
     messages: list[Message]
     slices: dict[str, str] = {}
+    context: Text | None = None
 
     @model_validator(mode="after")
     def _ends_with_question_and_answer(self) -> "Prompt":

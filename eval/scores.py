@@ -37,8 +37,9 @@ class ScoreRow(BaseModel):
 def read_scores(path: Path, required: Collection[str] = ()) -> list[ScoreRow]:
     """Read a score table, refusing anything that could hide a failure.
 
-    `required` names metrics that each answered row must have; rows must also agree with each other. Raises EvalError
-    naming file and line for broken JSON, NaN or infinity, unknown keys, a missing metric, or a repeated row.
+    `required` names metrics that each answered row must have; an evaluator may leave others out where they do not
+    apply. Raises EvalError naming file and line for broken JSON, NaN or infinity, unknown keys, a missing metric, or a
+    repeated row.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -57,11 +58,9 @@ def read_scores(path: Path, required: Collection[str] = ()) -> list[ScoreRow]:
                 f"{path}:{number}: prompt {row.prompt_id} repeat {row.repeat} is already on line {seen[row.key]}."
             )
         seen[row.key] = number
-        if row.status == "ok":
-            names = names or set(row.metrics)
-            if missing := sorted(names - set(row.metrics)):
-                has = ", ".join(sorted(row.metrics)) or "none"
-                raise EvalError(f"{path}:{number}: metric {', '.join(missing)} is missing (the row has: {has}).")
+        if row.status == "ok" and (missing := sorted(names - set(row.metrics))):
+            has = ", ".join(sorted(row.metrics)) or "none"
+            raise EvalError(f"{path}:{number}: metric {', '.join(missing)} is missing (the row has: {has}).")
         rows.append(row)
     if not rows:
         raise EvalError(f"{path}: the score table has no rows; no evidence is never a pass.")

@@ -49,6 +49,8 @@ def show(verdict: Verdict, console: "Console") -> None:
                 f"[dim]{name}: {side.model_errors} of {side.rows} answers failed in the model (scored worst), "
                 f"{side.infra_errors} were lost on the way[/]"
             )
+    for caveat in verdict.caveats:
+        console.print(f"[yellow]note[/]  {escape(caveat)}", soft_wrap=True)
     if not verdict.bound:
         console.print(
             "[dim]not bound to models: give --candidate-model and --baseline-model to let it be rolled out[/]",

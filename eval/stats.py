@@ -95,6 +95,17 @@ def cluster_variance(sample: Sample) -> float:
     return float(groups / (groups - 1) * (residual**2).sum() / sizes.sum() ** 2) if groups > 1 else float("inf")
 
 
+def commonest(values: Array) -> float:
+    """The value that comes most often; halfway between where several do; 0 where none comes twice."""
+    kinds, counts = np.unique(values.round(9), return_counts=True)
+    return float(kinds[counts == counts.max()].mean()) if counts.max() > 1 else 0.0
+
+
+def odd_clusters(sample: Sample, usual: float) -> int:
+    """How many clusters hold a value other than `usual`."""
+    return len(np.unique(sample.clusters[np.abs(sample.values - usual) > 1e-9]))
+
+
 def effective_n(sample: Sample) -> float:
     """How many independent prompts the clustered sample is worth, at most n.
 
@@ -108,9 +119,7 @@ def effective_n(sample: Sample) -> float:
     if groups == n:
         return float(n)
     worst = float((sizes**2).sum() / sizes.sum())
-    kinds, counts = np.unique(sample.values, return_counts=True)
-    odd = sample.values != kinds[counts.argmax()]
-    informative = len(np.unique(sample.clusters[odd]))
+    informative = odd_clusters(sample, commonest(sample.values))
     plain = float(sample.values.var()) / (n - 1)
     design = max(1.0, cluster_variance(sample) / plain) if plain > 0 else worst
     blended = (informative * design + 2 * worst) / (informative + 2)
@@ -135,13 +144,11 @@ def bootstrap_t(sample: Sample, alpha: float, seed: int, resamples: int | None =
     error = float(np.sqrt(cluster_variance(sample)))
     if groups < 2 or error == 0:
         return sample.mean, sample.mean
-    rng = np.random.default_rng(seed)
     columns = np.stack([s, m, s * s, s * m, m * m], axis=1)
-    chunk = max(1, 4_000_000 // groups)
-    pulls = []
-    for start in range(0, resamples, chunk):
-        draws = rng.integers(0, groups, size=(min(chunk, resamples - start), groups))
-        pulls.append(columns[draws].sum(axis=1) if groups <= 64 else _gather(columns, draws))
+    drawn = resampled(groups, resamples, seed)
+    # Small products: they stay in the cache, and the matrix library does not wake threads that wait for each other.
+    chunk = max(1, 80_000 // groups)
+    pulls = [drawn[start : start + chunk].astype(float) @ columns for start in range(0, resamples, chunk)]
     a, b, aa, ab, bb = np.concatenate(pulls).T
     means = a / b
     errors = np.sqrt(np.maximum(groups / (groups - 1) * (aa - 2 * means * ab + means**2 * bb), 0.0)) / b
@@ -152,16 +159,23 @@ def bootstrap_t(sample: Sample, alpha: float, seed: int, resamples: int | None =
     np.divide(shift, errors, out=t, where=~flat)
     t.sort()
     rank = int(np.floor((resamples + 1) * alpha))
+    if rank < 1:  # so small a risk that no resample is far enough out to bound it
+        return float("-inf"), float("inf")
     low, high = theta - t[resamples - rank] * error, theta - t[rank - 1] * error
     return (float(-high), float(-low)) if flip else (float(low), float(high))
 
 
-def _gather(columns: Array, draws: NDArray[np.int64]) -> Array:
-    """Sum the drawn clusters' columns without a (resamples, groups, 5) array in memory."""
-    rows, groups = draws.shape
-    flat = (draws + np.arange(rows)[:, None] * groups).ravel()
-    weights = np.bincount(flat, minlength=rows * groups).reshape(rows, groups)
-    return np.asarray(weights @ columns, dtype=float)
+@lru_cache(maxsize=16)
+def resampled(groups: int, resamples: int, seed: int) -> NDArray[np.uint8]:
+    """How often each of `groups` clusters is drawn in each resample, (resamples, groups).
+
+    Kept, because drawing takes most of a bootstrap's time and every metric over the same clusters needs the same draws.
+    """
+    rng = np.random.default_rng(seed)
+    counts: NDArray[np.uint8] = np.empty((resamples, groups), dtype=np.uint8)
+    for row in counts:
+        row[:] = np.bincount(rng.integers(0, groups, groups), minlength=groups)
+    return counts
 
 
 def hull(*intervals: Interval) -> Interval:
@@ -179,15 +193,19 @@ def difference_interval(
     width, so Tango stands alone: for scores it is then a bound (|d| >= d² when the range is one).
     """
     clustered = differences.groups < differences.n
-    few = int((differences.sums()[0] != 0).sum()) < ENOUGH_DIFFERENT
+    # Scores that all moved by the same are as much alike as scores that did not move.
+    centre = 0.0 if binary else commonest(differences.values)
+    moved = Sample(differences.values - centre, differences.clusters)
+    few = odd_clusters(moved, 0.0) < ENOUGH_DIFFERENT
     parts: list[Interval] = []
     if binary or few:
-        n = effective_n(differences)
-        scale = n / differences.n / width
-        gained = float(np.maximum(differences.values, 0).sum()) * scale
-        lost = float(np.maximum(-differences.values, 0).sum()) * scale
+        n = effective_n(moved)
+        unit = max(width, float(np.abs(moved.values).max()))
+        scale = n / moved.n / unit
+        gained = float(np.maximum(moved.values, 0).sum()) * scale
+        lost = float(np.maximum(-moved.values, 0).sum()) * scale
         low, high = tango_interval(gained, lost, n, alpha)
-        parts.append((low * width, high * width))
+        parts.append((centre + low * unit, centre + high * unit))
     if not few and (clustered or not binary):
         parts.append(bootstrap_t(differences, alpha, seed))
     low, high = hull(*parts)
@@ -198,9 +216,7 @@ def mean_interval(values: Sample, *, binary: bool, bounds: Interval, alpha: floa
     """Interval for one side's own mean within `bounds`: Wilson for yes/no, bootstrap-t for scores; as above."""
     low, high = bounds
     width = high - low
-    kinds, counts = np.unique(values.values, return_counts=True)
-    odd = values.values != kinds[counts.argmax()]
-    few = len(np.unique(values.clusters[odd])) < ENOUGH_DIFFERENT
+    few = odd_clusters(values, commonest(values.values)) < ENOUGH_DIFFERENT
     parts: list[Interval] = []
     if binary or few:
         n = effective_n(values)
@@ -230,10 +246,13 @@ def holm(p_values: list[float], alpha: float) -> list[bool]:
     return rejected
 
 
-def median_interval(values: Array, alpha: float = 0.05) -> Interval:
-    """Distribution-free interval for a median from order statistics; infinite where n is too small to bound it."""
-    ordered, n = np.sort(values), len(values)
-    rank = int(stats.binom.ppf(alpha, n, 0.5))
-    if rank < 1:
-        return float("-inf"), float("inf")
-    return float(ordered[rank - 1]), float(ordered[n - rank])
+def exact_interval(hits: int, n: int, alpha: float = 0.05) -> Interval:
+    """Exact interval for a rate, `alpha` in each tail. Clopper & Pearson, Biometrika 26 (1934) 404-413."""
+    low = float(stats.beta.ppf(alpha, hits, n - hits + 1)) if hits else 0.0
+    high = float(stats.beta.ppf(1 - alpha, hits + 1, n - hits)) if hits < n else 1.0
+    return low, high
+
+
+def clean_needed(rate: float, alpha: float = 0.05) -> int:
+    """How many observations without a hit show that the rate lies below `rate`: 59 for 5 %, 299 for 1 %."""
+    return int(np.ceil(np.log(alpha) / np.log1p(-rate)))

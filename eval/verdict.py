@@ -21,9 +21,11 @@ class _Record(BaseModel):
 
 
 class MetricResult(_Record):
-    """One metric over all prompts. `difference` is candidate minus baseline; each interval has alpha in each tail.
+    """One metric over the prompts it is about. `difference` is candidate minus baseline.
 
-    `interval` belongs to the difference and is null without a baseline; `candidate_interval` to the candidate's mean.
+    Each interval has alpha in each tail. `interval` belongs to the difference and is null without a baseline;
+    `candidate_interval` to the candidate's mean. `more_prompts`: about how many further ones would decide what is
+    inconclusive, if the means stay as they are.
     """
 
     name: str
@@ -39,6 +41,7 @@ class MetricResult(_Record):
     candidate_interval: tuple[float, float] | None
     margin: float
     floor: float | None
+    more_prompts: int | None
     outcome: Outcome
     reason: str
 
@@ -103,6 +106,11 @@ class Verdict(_Record):
     prompts_digest: str | None
     candidate_scores_digest: str | None
     baseline_scores_digest: str | None
+    judge_digest: str | None
+    flow_digest: str | None
+    data_digest: str | None
+    look: int
+    caveats: list[str]
     created_at: str
     digest: str = ""
 
@@ -135,6 +143,11 @@ def invalid_verdict(  # everything but the sentence may be unknown: the evidence
     prompts_digest: str | None = None,
     candidate_scores_digest: str | None = None,
     baseline_scores_digest: str | None = None,
+    judge_digest: str | None = None,
+    flow_digest: str | None = None,
+    data_digest: str | None = None,
+    look: int = 1,
+    caveats: list[str] | None = None,
     now: datetime | None = None,
 ) -> Verdict:
     """A sealed INVALID verdict that says why nothing can be decided."""
@@ -155,6 +168,11 @@ def invalid_verdict(  # everything but the sentence may be unknown: the evidence
         prompts_digest=prompts_digest,
         candidate_scores_digest=candidate_scores_digest,
         baseline_scores_digest=baseline_scores_digest,
+        judge_digest=judge_digest,
+        flow_digest=flow_digest,
+        data_digest=data_digest,
+        look=look,
+        caveats=caveats or [],
         created_at=timestamp(now),
     ).sealed()
 

@@ -7,6 +7,7 @@ counts against it; `infra_error` is the network's or the gateway's, is retried f
 import functools
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -26,7 +27,6 @@ from tenacity import (
 
 HERE = Path(__file__).resolve().parent
 SCOPE = "https://ml.azure.com/.default"
-MAX_TOKENS = 48  # the longest answer of the task, a JSON object of four fields, has 32
 TIMEOUT = httpx.Timeout(120.0, connect=10.0)  # seconds; a busy endpoint may queue a request for a minute
 ATTEMPTS, PATIENCE = 4, 180.0  # tries per prompt, and seconds after which no further one starts
 # Statuses of the gateway that say "not now". From the model's container, failures arrive as 424 instead.
@@ -34,9 +34,13 @@ NOT_NOW = {408, 429, 502, 503, 504}
 # 424 carries the container's own status in this header: when that is one of BUSY, it was full or not up yet.
 MODEL_STATUS, BUSY = "ms-azureml-model-error-statuscode", {"429", "503"}
 MODEL_FAULT = {400, 413, 422, 424}
+REFUSED_SECONDS = 5.0  # for so long nobody tries to sign in again after that failed
+SIGN_IN_CODE = re.compile(r"AADSTS\d+[^.\n]*")
 
 Message = dict[str, str]
+Decoding = dict[str, Any]
 _lock = threading.Lock()
+_refused: list[tuple[float, str]] = []  # when a sign-in failed, and why; at most one
 
 
 class Result(TypedDict):
@@ -47,6 +51,7 @@ class Result(TypedDict):
     latency_ms: float
     tokens: int
     detail: str
+    logprobs: str
 
 
 class InfraError(Exception):
@@ -59,13 +64,15 @@ class InfraError(Exception):
 
 
 @tool
-def integrate_with_promptflow(input_data: str, chat_history: list | None = None, few_shot: int = 0) -> Result:
+def integrate_with_promptflow(
+    input_data: str, chat_history: list | None = None, few_shot: int = 0, decoding: dict | None = None
+) -> Result:
     """Ask the endpoint about `input_data`. Raises ValueError for a wrong input or set-up, nothing else."""
     messages = conversation(input_data, chat_history or [], few_shot)
     uri = os.environ.get("ENDPOINT_SCORING_URI", "")
     if not uri:
         raise ValueError("ENDPOINT_SCORING_URI is not set: give the endpoint's scoring URI.")
-    return ask(uri, messages, os.environ.get("ENDPOINT_DEPLOYMENT", ""))
+    return ask(uri, {**(decoding or {}), "messages": messages}, os.environ.get("ENDPOINT_DEPLOYMENT", ""))
 
 
 def conversation(input_data: str, chat_history: list[Any], few_shot: int) -> list[Message]:
@@ -106,9 +113,8 @@ def few_shot_examples() -> list[list[Message]]:
     return [[message for message in row if message["role"] != "system"] for row in rows]
 
 
-def ask(uri: str, messages: list[Message], deployment: str = "") -> Result:
+def ask(uri: str, body: dict[str, Any], deployment: str = "") -> Result:
     """Post the conversation, waiting and trying again while the endpoint is not to be had."""
-    body = {"messages": messages, "max_tokens": MAX_TOKENS, "temperature": 0}
     tries = Retrying(
         retry=retry_if_exception(lambda error: isinstance(error, InfraError) and error.retry),
         stop=stop_after_attempt(ATTEMPTS) | stop_after_delay(PATIENCE),
@@ -154,17 +160,35 @@ def _post(uri: str, body: dict[str, Any], deployment: str) -> Result:
 def _read(response: httpx.Response, took: float) -> Result:
     try:
         data = response.json()
-        answer, usage = data["choices"][0]["message"]["content"], data.get("usage") or {}
+        choice, usage = data["choices"][0], data.get("usage") or {}
+        answer = choice["message"]["content"]
         tokens = int(usage.get("prompt_tokens", 0)) + int(usage.get("completion_tokens", 0))
         if not isinstance(answer, str):
             raise TypeError
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         return _failed("model_error", "the model's reply has no choices[0].message.content", took)
-    return {"answer": answer, "status": "ok", "latency_ms": round(took, 1), "tokens": tokens, "detail": ""}
+    answer = answer.encode("utf-8", "replace").decode()  # half a character pair can be written nowhere
+    return {
+        "answer": answer,
+        "status": "ok",
+        "latency_ms": round(took, 1),
+        "tokens": tokens,
+        "detail": "",
+        "logprobs": _logprobs(choice),
+    }
+
+
+def _logprobs(choice: dict[str, Any]) -> str:
+    """What OpenAI's format has of them, when `decoding` asks for `logprobs` and the endpoint knows them; else ""."""
+    try:
+        return json.dumps([float(token["logprob"]) for token in choice["logprobs"]["content"]])
+    except (KeyError, TypeError, ValueError):
+        return ""
 
 
 def _failed(status: str, detail: str, took: float = 0.0) -> Result:
-    return {"answer": "", "status": status, "latency_ms": round(took, 1), "tokens": 0, "detail": detail}
+    took = round(took, 1)
+    return Result(answer="", status=status, latency_ms=took, tokens=0, detail=detail, logprobs="")
 
 
 def _seconds(response: httpx.Response) -> float:
@@ -176,13 +200,31 @@ def _seconds(response: httpx.Response) -> float:
 
 def token() -> str:
     """An Entra token for the endpoint, from azure-identity's cache while it lives. Raises InfraError."""
-    from azure.core.exceptions import ClientAuthenticationError
+    from azure.core.exceptions import AzureError, ClientAuthenticationError
 
-    try:
-        with _lock:  # so that many first requests ask Entra once
+    with _lock:  # so that many first requests ask Entra once, and wait once when it says no
+        if _refused and time.monotonic() - _refused[0][0] < REFUSED_SECONDS:
+            raise InfraError(_refused[0][1], retry=False)
+        try:
             return _token_provider()()
-    except ClientAuthenticationError as error:
-        raise InfraError(f"no Entra token for the endpoint: {str(error).splitlines()[0]}", retry=False) from error
+        except ClientAuthenticationError as error:
+            _refused[:] = [(time.monotonic(), _why_refused(str(error)))]
+            raise InfraError(_refused[0][1], retry=False) from error
+        except AzureError as error:  # Entra could not be reached
+            raise InfraError(f"no Entra token for the endpoint: {_first_line(str(error))}") from error
+
+
+def _why_refused(text: str) -> str:
+    """azure-identity's page about each way to sign in, as half a sentence: Entra's own words where it has some."""
+    if code := SIGN_IN_CODE.search(text):
+        return f"no Entra token for the endpoint: {code.group()}"
+    if "failed to retrieve a token" in text:
+        return "nobody is signed in to Azure: run `az login`, or give this process an identity"
+    return f"no Entra token for the endpoint: {_first_line(text)}"
+
+
+def _first_line(text: str) -> str:
+    return (text.strip() or "no reason was given").splitlines()[0]
 
 
 @functools.cache

@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from eval.promptflow_home import discard
 from scripts.commands import github, judge, model, operate, pull_request, set_up, tell, traffic
 from scripts.errors import ScriptError
 from scripts.outputs import one_line, publish
@@ -27,6 +28,7 @@ def main() -> int:
     except KeyboardInterrupt:
         _say("Interrupted.", 130)
         sys.stderr.flush()
+        discard()
         # promptflow's threads wait minutes for answers under way, and Python would wait for them.
         os._exit(130)
     except ScriptError as error:

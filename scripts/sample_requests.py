@@ -8,8 +8,6 @@ from typing import Any
 from scripts.endpoint import Answer, Requests
 from scripts.errors import InvalidInput
 
-MAX_TOKENS = 48  # the longest answer of the task has 32
-
 
 def bodies(path: Path) -> list[dict[str, Any]]:
     """Request bodies from a JSONL of conversations: everything before the gold answer is sent.
@@ -17,11 +15,13 @@ def bodies(path: Path) -> list[dict[str, Any]]:
     Raises InvalidInput when there is none.
     """
     from data.load import read_jsonl
+    from eval.flow import decoding
 
     rows = [row["messages"][:-1] for row in read_jsonl(path)]
     if not rows:
         raise InvalidInput(f"{path}: no conversations to send.")
-    return [{"messages": messages, "max_tokens": MAX_TOKENS, "temperature": 0} for messages in rows]
+    how = decoding()  # as the gate asked
+    return [{"messages": messages, **how} for messages in rows]
 
 
 def send(

@@ -97,20 +97,37 @@ def evaluate(
     few_shot: Annotated[int, typer.Option(min=0, help="Examples put before each prompt.")] = 0,
     repeats: Annotated[int, typer.Option(min=1)] = 1,
     at_once: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 16,
+    metrics: Annotated[Path | None, typer.Option(help="Which evaluators run; default: eval/metrics.yaml.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Ask and score anew, whatever was kept before.")] = False,
     config: Config = None,
     out: Annotated[Path, typer.Option("--out", help="The score table.")] = Path("out/scores/candidate.jsonl"),
 ) -> None:
-    """Run the prompt flow over the held-out prompts and score the answers.
+    """Run the prompt flow over the held-out prompts and score the answers. Interrupted or killed, it goes on next time.
 
     Example: `python -m scripts evaluate --deployment green`
     """
     from eval.run import run
     from scripts.endpoint import Endpoint
 
-    uri = Endpoint(settings.load(config)).scoring_uri()
-    done = run(prompts, uri, out, deployment=deployment, few_shot=few_shot, repeats=repeats, concurrency=at_once)
+    endpoint = Endpoint(settings.load(config))
+    done = run(
+        prompts,
+        endpoint.scoring_uri(),
+        out,
+        deployment=deployment,
+        # Asked of Azure, not of our records: what was answered by this model on this server need not be asked again.
+        model_digest=endpoint.deployed_model(deployment).digest or None,
+        serving=(endpoint.deployments()[deployment].tags or {}).get("release", ""),
+        few_shot=few_shot,
+        repeats=repeats,
+        metrics=metrics,
+        concurrency=at_once,
+        fresh=fresh,
+    )
     how = f" with {few_shot} examples" if few_shot else ""
-    said = f"Evaluated {deployment}{how}: exact match {done.metrics['exact_match']:.3f} over {done.rows} answers"
+    name = "exact_match" if "exact_match" in done.metrics else next(iter(done.metrics), None)
+    score = f"{name.replace('_', ' ')} {done.metrics[name]:.3f}" if name else "no score"
+    said = f"Evaluated {deployment}{how}: {score} over {done.rows} answers"
     finish(done, out.with_suffix(".run.json"), said=said, then="python -m scripts gate")
 
 
@@ -151,14 +168,20 @@ def gate(
         now = records.read(records.Live, live).model
         found = (path for path in candidate.parent.glob("stable*.jsonl") if not path.name.endswith(".answers.jsonl"))
         baseline = baseline or (sorted(found) if now else [])
-    verdict = step.judge(candidate, baseline or [], policy, judged.digest, now.digest if now else None)
+    earlier = None
+    if keep:
+        from scripts import verdicts
+
+        asked = verdicts.question(judged.digest, now.digest if now else "", policy)
+        earlier = verdicts.earlier(settings.load(config), asked)
+    models = judged.digest, now.digest if now else None
+    data = judged.lineage.data if judged.lineage else None
+    verdict = step.judge(candidate, baseline or [], policy, *models, data_digest=data, earlier=earlier)
     said = f"Gate: {verdict.outcome}. {verdict.reason}"
     then = "python -m scripts rollout run" if verdict.outcome == "pass" else "python -m scripts report"
     outputs = {"outcome": str(verdict.outcome), "reason": one_line(verdict.reason)}
     finish(verdict, out, said=said, then=then, outputs=outputs, good=verdict.outcome == "pass")
     if keep:
-        from scripts import verdicts
-
         name = verdicts.key(judged.digest, now.digest if now else "", policy, prompts)
         verdicts.keep_and_tag(settings.load(config), name, verdict, judged, out, [candidate, *(baseline or [])])
     endings = {"fail": Refused, "inconclusive": Undecided, "invalid": InvalidInput}

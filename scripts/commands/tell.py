@@ -22,15 +22,19 @@ def report(
 ) -> None:
     """Draw the page of this release, print its summary, and append it to a workflow job's summary.
 
+    Beside the page goes comment.md, the text for one comment on a pull request that is replaced each time.
+
     Example: `python -m scripts report --records out/demo`
     """
-    from scripts.report import build, markdown, summary, terminal_summary
+    from scripts.records import write_bytes
+    from scripts.report import build, comment, markdown, summary, terminal_summary
 
     if not records_folder.is_dir():
         raise InvalidInput(f"{records_folder}: there is no such folder of records.")
     if page_url and not ADDRESS.fullmatch(page_url):
         raise InvalidInput(f"--page-url takes the http(s) address of the page, not {page_url!r}.")
     page = build(records_folder, out or records_folder / "report" / "index.html")
+    write_bytes(page.parent / "comment.md", comment(records_folder, page, page_url).encode())
     summary(records_folder, scenario)
     terminal_summary(records_folder)
     outputs.console.print(f"[dim]  the page: {page}[/dim]", highlight=False)

@@ -34,6 +34,14 @@ def summary(records: Path, scenario: str) -> dict[str, Any]:
     return write_summary(records, scenario)
 
 
+def comment(records: Path, page: Path, url: str = "") -> str:
+    """Verdict and metrics for one comment on a pull request. Raises InvalidInput when `records` is no folder."""
+    from scripts.report.load import load
+    from scripts.report.markdown import comment as write_comment
+
+    return write_comment(load(records), page.as_posix(), url)
+
+
 def markdown(records: Path, page: Path, url: str = "") -> str:
     """The same story for the summary of a workflow's job. Raises InvalidInput when `records` is no folder."""
     from scripts.report.load import load

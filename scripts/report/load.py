@@ -126,7 +126,9 @@ def _verdict(path: Path, problems: list[tuple[str, str]]) -> m.Verdict | None:
     try:
         intact = Verdict.model_validate_json(path.read_bytes()).intact()
     except ValidationError:
-        return found  # of another version: shown as it is, and only the gate that wrote it can check its seal
+        unsealed = f"{path.name} was written by another version of the gate, so its seal cannot be checked here."
+        problems.append((path.name, unsealed))
+        return found
     if not intact:
         problems.append((path.name, f"{path.name}: its digest does not fit its content. It is treated as missing."))
         return None

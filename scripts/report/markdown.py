@@ -14,6 +14,7 @@ from scripts.report.provenance import mismatches
 from scripts.report.scores import CANDIDATE, LABELS, Part, count_changes, flips, judged_baseline, primary
 from scripts.report.story import final_traffic, reason, sentence, tell
 
+MARKER = "<!-- release-train: verdict -->"
 MOST_FLIPS, MOST_PARTS = 5, 8
 PROMPT, ANSWER = 240, 80
 """Characters of a ticket, and of a part of an answer, that are shown here; the whole page has all of them."""
@@ -42,6 +43,13 @@ def markdown(records: Records, page: str, url: str = "") -> str:
         _notices(records),
     ]
     return "\n".join(line for part in parts for line in part)
+
+
+def comment(records: Records, page: str, url: str = "") -> str:
+    """The short form for one comment on a pull request: verdict, why, metrics. By `MARKER`, which nobody sees, whoever
+    posts it finds the comment of the run before and replaces it."""
+    parts = [[MARKER], _verdict(records), _metrics(records.verdict), _story(records, page, url)]
+    return "\n".join(line for part in parts for line in part) + "\n"
 
 
 def _verdict(records: Records) -> list[str]:
@@ -80,7 +88,8 @@ def _metrics(verdict: m.Verdict | None) -> list[str]:
     ]
     alone = ["The candidate was judged alone: no live model to compare it with.", ""]
     shown = alone if roles.judged_alone(verdict) else []
-    return ["### Metrics", "", *shown, *table([*columns.values(), "Outcome"], rows), *limits, ""]
+    notes = [f"- Note: {masked(sentence(caveat))}" for caveat in verdict.caveats]
+    return ["### Metrics", "", *shown, *table([*columns.values(), "Outcome"], rows), *limits, *notes, ""]
 
 
 def _slices(verdict: m.Verdict | None) -> list[str]:

@@ -179,6 +179,10 @@ class Verdict(Record):
     prompts_digest: str | None = None
     candidate_scores_digest: str | None = None
     baseline_scores_digest: str | None = None
+    judge_digest: str | None = None
+    flow_digest: str | None = None
+    look: int = 1
+    caveats: list[str] = []
     created_at: str | None = None
     digest: str | None = None
 

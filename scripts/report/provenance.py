@@ -116,6 +116,9 @@ def _rows(records: Records) -> Iterator[Provenance]:
         yield Provenance("Live model judged", verdict.baseline_model or "")
         yield Provenance("Policy digest", verdict.policy_digest or "")
         yield Provenance("Prompts digest", verdict.prompts_digest or "")
+        yield Provenance("Flow digest", verdict.flow_digest or "")
+        yield Provenance("Judge digest", verdict.judge_digest or "")
+        yield Provenance("Look at these models", "the second" if verdict.look > 1 else "the first", copy=False)
         yield Provenance("Judged at", verdict.created_at or "", copy=False)
     if rollout:
         yield Provenance("Endpoint", rollout.endpoint or "", copy=False)

@@ -10,7 +10,7 @@ RUNS = 7
 # What the longest-starting commands import before they do anything.
 IMPORTS = {
     "a command that asks Azure": "from azure.ai.ml import MLClient",
-    "evaluate": "from promptflow.client import PFClient; from promptflow.evals.evaluate import evaluate",
+    "evaluate": "from promptflow.executor import FlowExecutor; from promptflow.evals.evaluate import evaluate",
     "the training job": "import torch; from trl import SFTTrainer",
 }
 BEFORE = "from scripts.__main__ import let_imports_be"

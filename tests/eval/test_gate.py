@@ -1,5 +1,6 @@
 """The gate as a command: exit codes, the verdict file, and one sentence for every mistake."""
 
+import json
 import subprocess
 import sys
 import time
@@ -8,7 +9,9 @@ import pytest
 
 from eval.gate import main
 from eval.scores import write_scores
+from eval.summary import beside
 from eval.verdict import read_verdict
+from tests.eval.test_validity import summary
 
 POLICY = """
 metrics: [{name: exact_match, kind: binary, margin: 0.05, min_drop: 0.02}]
@@ -53,6 +56,16 @@ def test_the_summary_leads_with_the_verdict(gate, capsys):
     first, *rest = capsys.readouterr().out.splitlines()
     assert first.startswith("PASS  exact_match went from 0.000 to 1.000")
     assert any("●" in line and "exact_match" in line for line in rest)
+
+
+@pytest.mark.parametrize("changed", [{"scores_digest": "0"}, {"judge_digest": "another"}, {"evaluated_at": "gestern"}])
+def test_summaries_beside_the_tables_are_held_against_them(tmp_path, gate, make, changed):
+    for name, values in (("c", [1] * 100), ("b", [0] * 100)):
+        about = json.loads(summary(make(values)).model_dump_json())
+        beside(tmp_path / f"{name}.jsonl").write_text(json.dumps({**about, **(changed if name == "b" else {})}))
+    assert gate([1] * 100, [0] * 100)[0] == 3
+    beside(tmp_path / "b.jsonl").write_text(summary(make([0] * 100)).model_dump_json())
+    assert gate([1] * 100, [0] * 100)[0] == 0
 
 
 def test_broken_tables_still_leave_an_invalid_verdict(tmp_path):

@@ -24,6 +24,12 @@ def test_a_long_thread_is_taken_apart(tmp_path):
     assert (prompt.text, prompt.expected, prompt.history) == ("Q2", "A2", [USER, REPLY])
 
 
+def test_a_prompt_may_bring_the_text_that_its_answer_must_be_grounded_in(tmp_path):
+    rows = [{**GOOD, "context": "The parcel left on Monday."}, {**GOOD, "id": "h-2"}]
+    with_context, without = read_prompts(write(tmp_path / "p.jsonl", *rows))
+    assert (with_context.context, without.context) == ("The parcel left on Monday.", None)
+
+
 BAD = {
     "not JSON": "{",
     "twice": GOOD,
@@ -33,6 +39,7 @@ BAD = {
     "empty text": {**GOOD, "id": "h-2", "messages": [{"role": "user", "content": ""}, REPLY]},
     "role": {**GOOD, "id": "h-2", "messages": [{"role": "tool", "content": "x"}, USER, REPLY]},
     "no cluster": {"id": "h-2", "messages": [USER, REPLY]},
+    "empty context": {**GOOD, "id": "h-2", "context": ""},
     "unknown key": {**GOOD, "id": "h-2", "weight": 2},
 }
 

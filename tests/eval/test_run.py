@@ -1,97 +1,24 @@
-"""The whole evaluation against a local endpoint over real HTTP: real prompt flow batch, real promptflow-evals."""
+"""The whole evaluation against a local endpoint over real HTTP: the real prompt flow, the real promptflow-evals."""
 
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from eval.errors import EvalError, InfraError
+from eval.flow import flow_digest
 from eval.run import main, run
-from eval.scores import read_scores
+from eval.scores import read_scores, scores_digest
+from eval.summary import beside, read_summary
+from tests.eval.endpoint import prompts_file
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).parents[2]
-
-
-class Stub(ThreadingHTTPServer):
-    """Echoes {"n": N} for a text that ends in N; `statuses` makes texts fail, `delay` is the time to answer."""
-
-    request_queue_size = 128
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        self.delay, self.statuses, self.bodies, self.headers_seen = 0.0, {}, [], []
-        self.now, self.most, self.lock = 0, 0, threading.Lock()
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.uri = f"http://127.0.0.1:{self.server_port}/score"
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Stub
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        stub, text = self.server, body["messages"][-1]["content"]
-        with stub.lock:
-            stub.now += 1
-            stub.most = max(stub.most, stub.now)
-            stub.bodies.append(body)
-            stub.headers_seen.append(dict(self.headers))
-        time.sleep(stub.delay)
-        number = re.search(r"\d+$", text)
-        answer = json.dumps({"n": int(number.group()) if number else -1})
-        reply = {"choices": [{"message": {"role": "assistant", "content": answer}}]}
-        reply["usage"] = {"prompt_tokens": 10, "completion_tokens": 2}
-        status = stub.statuses.get(text, 200)
-        data = json.dumps(reply if status == 200 else {"error": "sorry"}).encode()
-        with stub.lock:
-            stub.now -= 1
-        self.send_response(status)
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def stub(monkeypatch):
-    import azure.identity
-
-    monkeypatch.setattr(azure.identity, "DefaultAzureCredential", lambda **_: None)
-    monkeypatch.setattr(azure.identity, "get_bearer_token_provider", lambda *_: lambda: "a-token")
-    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda _seconds: None))
-    server = Stub()
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def prompts_file(path: Path, count: int) -> Path:
-    """Every third conversation is a long one; the answer to the last is expected to be wrong."""
-    rows = []
-    for i in range(count):
-        turn = [{"role": "user", "content": f"before {i}"}, {"role": "assistant", "content": "{}"}]
-        expected = json.dumps({"n": i if i < count - 1 else "other"})
-        last = [{"role": "user", "content": f"text {i}"}, {"role": "assistant", "content": expected}]
-        messages = [{"role": "system", "content": "S"}, *(turn if i % 3 == 0 else []), *last]
-        rows.append({"id": f"h-{i:03}", "cluster_id": f"c{i // 2}", "messages": messages, "slices": {"x": str(i % 2)}})
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 @pytest.fixture
@@ -125,6 +52,7 @@ def test_a_whole_evaluation(tmp_path, stub, outside):
     settings = Path(os.environ["PF_HOME_DIRECTORY"]) / "pf.yaml"
     settled = settings.stat().st_ino, settings.read_bytes()
     out = tmp_path / "scores" / "green.jsonl"
+    begun = datetime.now(UTC)
     done = run(prompts_file(tmp_path / "p.jsonl", 12), stub.uri, out, deployment="green", few_shot=1, repeats=2)
     rows = read_scores(out)
     assert len(rows) == done.rows == 24 and done.prompts == 12
@@ -137,7 +65,16 @@ def test_a_whole_evaluation(tmp_path, stub, outside):
     said = {"repeat": 0, "history": [], "prompt": "text 1", "expected": '{"n": 1}', "answer": '{"n": 1}'}
     assert len(answers) == 24 and answers[2] == {"prompt_id": "h-001", **said}
     assert [turn["content"] for turn in answers[0]["history"]] == ["before 0", "{}"]
-    assert {path.name for path in out.parent.iterdir()} == {"green.jsonl", "green.answers.jsonl"}
+    assert {path.name for path in out.parent.iterdir()} == {
+        "green.jsonl",
+        "green.answers.jsonl",
+        "green.run.json",
+        ".kept",
+    }
+    assert [path.name.partition("-")[0] for path in (out.parent / ".kept").iterdir()] == ["scores"]
+    assert read_summary(beside(out)) == done and done.scores_digest == scores_digest(rows)
+    assert (done.model, done.decoding, done.flow_digest) == (None, {"temperature": 0, "max_tokens": 48}, flow_digest())
+    assert begun <= done.evaluated_at <= datetime.now(UTC) and done.answer_seconds <= done.seconds
     # Whoever reads the settings while another process rewrites them may find none, and telemetry on.
     assert (settings.stat().st_ino, settings.read_bytes()) == settled
     assert outside == []
@@ -180,16 +117,26 @@ def test_failures_are_the_models_or_nobodys(tmp_path, stub):
 def test_too_many_lost_answers_stop_it_and_leave_no_table(tmp_path, stub, capsys):
     stub.statuses = {f"text {i}": 503 for i in range(3)}
     prompts, out = prompts_file(tmp_path / "p.jsonl", 20), tmp_path / "out" / "s.jsonl"
-    with pytest.raises(InfraError, match=r"3 of 20 prompts got no answer .* 2%.* 503"):
+    with pytest.raises(InfraError, match=r"[123] of 20 prompts got no answer .* 2%.* 503"):
         run(prompts, stub.uri, out)
     code = main(["--prompts", str(prompts), "--scoring-uri", stub.uri, "--out", str(out)])
-    assert code == 4 and "3 of 20" in capsys.readouterr().err and not out.parent.exists()
+    assert code == 4 and " of 20 prompts got no answer" in capsys.readouterr().err
+    assert {path.name for path in out.parent.iterdir()} <= {".kept"}
 
 
-def test_a_flow_that_cannot_run_says_why(tmp_path, stub):
-    with pytest.raises(EvalError, match=r"failed on 3 of 3 rows: .*few_shot is 999"):
-        run(prompts_file(tmp_path / "p.jsonl", 3), stub.uri, tmp_path / "s.jsonl", few_shot=999)
+def test_an_endpoint_that_is_down_is_not_asked_everything(tmp_path, stub):
+    prompts = prompts_file(tmp_path / "p.jsonl", 100)
+    stub.statuses = {f"text {i}": 404 for i in range(100)}
+    with pytest.raises(InfraError, match=r"of 100 prompts got no answer"):
+        run(prompts, stub.uri, tmp_path / "s.jsonl", concurrency=4)
+    assert len(stub.bodies) < 20
+
+
+def test_a_flow_that_cannot_run_says_why(tmp_path, stub, capfd):
+    with pytest.raises(EvalError, match=r"prompt flow failed: .*few_shot is 999"):
+        run(prompts_file(tmp_path / "p.jsonl", 3), stub.uri, tmp_path / "s.jsonl", few_shot=999, quiet=True)
     assert not (tmp_path / "s.jsonl").exists() and stub.bodies == []
+    assert capfd.readouterr().err == "", "promptflow's page about it"
 
 
 @pytest.mark.parametrize(
@@ -202,24 +149,26 @@ def test_a_wrong_option_is_one_sentence(tmp_path, options):
 
 
 def test_requests_are_in_flight_together_and_little_is_added(tmp_path, stub):
-    """150 answers of 50 ms, 16 at a time, are 0.5 s; promptflow's process pool takes twelve for them."""
+    """150 answers of 50 ms, 16 at a time, are 0.5 s; promptflow's batch run takes twelve for them, or three."""
     prompts = prompts_file(tmp_path / "p.jsonl", 150)
     run(prompts, stub.uri, tmp_path / "warm.jsonl")  # the imports
     stub.delay, stub.most = 0.05, 0
     done = run(prompts, stub.uri, tmp_path / "s.jsonl", concurrency=16)
     assert 12 <= stub.most <= 16
-    assert done.seconds < 8
+    assert done.answer_seconds < 4 and done.seconds < 8
     stub.most = 0
     run(prompts_file(tmp_path / "p.jsonl", 20), stub.uri, tmp_path / "s.jsonl", concurrency=3)
     assert stub.most == 3
 
 
 def test_the_environment_is_as_it_was(tmp_path, stub, monkeypatch):
+    streams = sys.stdout, sys.stderr
     monkeypatch.setenv("ENDPOINT_SCORING_URI", "mine")
     monkeypatch.delenv("ENDPOINT_DEPLOYMENT", raising=False)
     run(prompts_file(tmp_path / "p.jsonl", 2), stub.uri, tmp_path / "s.jsonl", deployment="green")
     assert os.environ["ENDPOINT_SCORING_URI"] == "mine"
-    assert not {"ENDPOINT_DEPLOYMENT", "PF_WORKER_COUNT"} & os.environ.keys()
+    assert "ENDPOINT_DEPLOYMENT" not in os.environ
+    assert (sys.stdout, sys.stderr) == streams, "promptflow's recorder was left in their place"
 
 
 def test_a_promptflow_that_is_already_at_home_elsewhere_is_refused(tmp_path, monkeypatch):
@@ -231,31 +180,6 @@ def test_a_promptflow_that_is_already_at_home_elsewhere_is_refused(tmp_path, mon
         run(prompts_file(tmp_path / "p.jsonl", 1), "http://127.0.0.1:1/score", tmp_path / "s.jsonl")
 
 
-SIGNED_IN = """
-import azure.identity
-azure.identity.DefaultAzureCredential = lambda **_: None
-azure.identity.get_bearer_token_provider = lambda *_: (lambda: "a-token")
-"""
-
-
-@pytest.fixture
-def command(tmp_path, stub):
-    """`python -m eval.run` in a process of its own, with a home that can be looked at afterwards."""
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(SIGNED_IN)
-    home = tmp_path / "home"
-    home.mkdir()
-    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site"), "HOME": str(home), "TMPDIR": str(tmp_path)}
-    environment = {name: value for name, value in environment.items() if not name.startswith("PF_")}
-    prompts = prompts_file(tmp_path / "p.jsonl", 30)
-    arguments = ["--prompts", prompts, "--scoring-uri", stub.uri, "--out", tmp_path / "out" / "s.jsonl"]
-    return SimpleNamespace(
-        argv=[sys.executable, "-m", "eval.run", *map(str, arguments)],
-        options={"cwd": ROOT, "env": environment, "text": True},
-        home=home,
-    )
-
-
 def service_runs() -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", 23333)) == 0
@@ -265,30 +189,18 @@ def test_the_command_is_quiet_private_and_starts_no_service(command, tmp_path):
     before = service_runs()
     done = subprocess.run(command.argv, capture_output=True, timeout=120, check=True, **command.options)
     assert done.stdout.startswith("30 answers in ") and "exact_match 0.967" in done.stdout
-    assert done.stderr.splitlines() == ["Asking the endpoint 30/30"]
+    assert re.fullmatch(r"Asking the endpoint 30/30, [\d.]+/s\n", done.stderr)
     assert not (command.home / ".promptflow").exists()
     assert not list(tmp_path.glob("promptflow-*")), "the private home was left behind"
     assert service_runs() == before
 
 
-def test_ctrl_c_ends_it_at_once_and_leaves_nothing(command, stub, tmp_path):
-    stub.delay = 60
-    process = subprocess.Popen(command.argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **command.options)
-    deadline = time.monotonic() + 60
-    while not stub.bodies and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=20)
-    assert process.returncode == 130 and "Interrupted: nothing was written." in said
-    assert not (tmp_path / "out").exists() and not list(tmp_path.glob("promptflow-*"))
-
-
-def test_a_killed_run_leaves_no_table(command, stub, tmp_path):
-    stub.delay = 60
-    process = subprocess.Popen(command.argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **command.options)
-    deadline = time.monotonic() + 60
-    while not stub.bodies and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert stub.bodies and not (tmp_path / "out").exists()
+def test_nobody_signed_in_is_one_sentence(command, stub):
+    """Two ways to sign in that need no address outside: a developer's tools, of which this PATH has none."""
+    (command.site / "sitecustomize.py").unlink()
+    alone = {"AZURE_TOKEN_CREDENTIALS": "dev", "PATH": str(command.home)}
+    options = {**command.options, "env": command.options["env"] | alone}
+    done = subprocess.run(command.argv, capture_output=True, timeout=120, check=False, **options)
+    assert done.returncode == 4 and done.stdout == "" and stub.bodies == []
+    assert [line for line in done.stderr.splitlines() if "run `az login`" in line] == done.stderr.splitlines()[-1:]
+    assert len(done.stderr.splitlines()) <= 2, done.stderr

@@ -48,7 +48,7 @@ def test_a_bad_row_is_refused_with_file_and_line(tmp_path, case):
     path = tmp_path / "scores.jsonl"
     path.write_text(json.dumps(GOOD) + "\n\n" + BAD[case][0] + "\n", encoding="utf-8")
     with pytest.raises(EvalError) as caught:
-        read_scores(path)
+        read_scores(path, ["exact_match"])
     assert str(caught.value).startswith(f"{path}:3: ") and BAD[case][1] in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -66,6 +66,12 @@ def test_a_policy_metric_that_no_row_has_is_refused(tmp_path, make):
     write_scores(tmp_path / "s.jsonl", make([1]))
     with pytest.raises(EvalError, match=r"s.jsonl:1: metric rouge is missing \(the row has: exact_match\)"):
         read_scores(tmp_path / "s.jsonl", ["rouge"])
+
+
+def test_a_metric_may_be_left_out_where_nobody_demands_it(tmp_path, make):
+    table = [*make([1]), make([1, 1])[1].model_copy(update={"metrics": {"exact_match": 1.0, "rouge_l": 0.5}})]
+    write_scores(tmp_path / "s.jsonl", table)
+    assert read_scores(tmp_path / "s.jsonl", ["exact_match"]) == table
 
 
 def test_digests_see_content_and_not_order(make):

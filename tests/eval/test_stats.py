@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
+from eval.ratios import median_interval
 from eval.stats import (
     Sample,
     bootstrap_t,
@@ -17,7 +18,6 @@ from eval.stats import (
     harm_p_value,
     holm,
     mean_interval,
-    median_interval,
     tango_interval,
     wilson_interval,
 )

@@ -43,9 +43,10 @@ def test_pf_flow_test(environment, endpoint):
     assert '"status": "ok"' in done.stdout and '"answer": "{}"' in done.stdout
     headers, body = endpoint.requests[0]
     assert headers["authorization"] == "Bearer a-token" and body["messages"][-1]["content"] == "Where is my parcel?"
+    assert (body["max_tokens"], body["temperature"]) == (48, 0)
 
 
-def test_pf_flow_serve(environment):
+def test_pf_flow_serve(environment, endpoint):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -62,6 +63,7 @@ def test_pf_flow_serve(environment):
                 assert server.poll() is None and time.monotonic() < deadline
                 time.sleep(0.3)
         assert (answer["status"], answer["answer"], answer["tokens"]) == ("ok", "{}", 12)
+        assert endpoint.requests[0][1]["max_tokens"] == 48
     finally:
         server.terminate()
         server.wait(30)

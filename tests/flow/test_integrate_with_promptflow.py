@@ -15,6 +15,7 @@ WAIT = node._wait
 def signed_in_and_impatient(monkeypatch, endpoint):
     monkeypatch.setattr(node, "token", lambda: "a-token")
     monkeypatch.setattr(node, "_wait", lambda _state: 0.0)
+    monkeypatch.setattr(node, "_refused", [])
     monkeypatch.setenv("ENDPOINT_SCORING_URI", endpoint.uri)
     monkeypatch.delenv("ENDPOINT_DEPLOYMENT", raising=False)
 
@@ -36,9 +37,16 @@ def test_it_posts_the_conversation_with_a_token(endpoint, monkeypatch):
     assert headers["authorization"] == "Bearer a-token" and headers["azureml-model-deployment"] == "green"
     assert [message["role"] for message in body["messages"]] == ["system", "user"]
     assert body["messages"][0]["content"] == node.system_prompt()
-    assert (body["max_tokens"], body["temperature"]) == (48, 0)
+    assert set(body) == {"messages"}, "how to decode is the flow's to say, not the node's"
     assert (result["answer"], result["status"], result["tokens"], result["detail"]) == ('{"a":1}', "ok", 12, "")
     assert result["latency_ms"] > 0
+
+
+def test_how_to_decode_is_sent_as_it_is_given_and_cannot_replace_the_conversation(endpoint):
+    ask(decoding={"temperature": 0.7, "max_tokens": 5, "top_p": 0.9, "messages": []})
+    body = endpoint.requests[0][1]
+    assert body.pop("messages")[-1]["content"] == "Where is my parcel?"
+    assert body == {"temperature": 0.7, "max_tokens": 5, "top_p": 0.9}
 
 
 def test_without_a_deployment_the_traffic_decides(endpoint):
@@ -140,21 +148,77 @@ def test_silence_is_infrastructure(monkeypatch):
     assert result["status"] == "infra_error" and "ReadTimeout" in result["detail"]
 
 
-def test_no_token_is_infrastructure_and_is_not_asked_again(monkeypatch, endpoint):
+PAGE = """DefaultAzureCredential failed to retrieve a token from the included credentials.
+Attempted credentials:
+\tEnvironmentCredential: EnvironmentCredential authentication unavailable.{more}
+\tAzureCliCredential: Azure CLI not found on path"""
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        ("not signed in\nmore", "not signed in"),
+        (PAGE.format(more=""), "run `az login`"),
+        (PAGE.format(more="\n\tWorkloadIdentityCredential: AADSTS700024: Too late. Trace"), "AADSTS700024: Too late"),
+    ],
+)
+def test_no_token_is_infrastructure_and_is_asked_for_once(monkeypatch, endpoint, page, said):
     from azure.core.exceptions import ClientAuthenticationError
 
     calls = []
 
     def refuse():
         calls.append(1)
-        raise ClientAuthenticationError("not signed in\nmore")
+        raise ClientAuthenticationError(page)
 
     monkeypatch.undo()
+    monkeypatch.setattr(node, "_refused", [])
     monkeypatch.setenv("ENDPOINT_SCORING_URI", endpoint.uri)
     monkeypatch.setattr(node, "_token_provider", lambda: refuse)
-    result = ask()
-    assert result["status"] == "infra_error" and "not signed in" in result["detail"] and "more" not in result["detail"]
-    assert len(calls) == 1 and endpoint.requests == []
+    results = [ask() for _ in range(3)]
+    assert {result["status"] for result in results} == {"infra_error"}
+    assert all(said in result["detail"] and "\n" not in result["detail"] for result in results)
+    assert len(calls) == 1 and endpoint.requests == [], "each row tried to sign in, which takes seconds"
+
+
+def test_an_entra_that_cannot_be_reached_is_asked_again(monkeypatch, endpoint):
+    from azure.core.exceptions import ServiceRequestError
+
+    tokens = [ServiceRequestError("no route"), "a-token"]
+
+    def provide():
+        token = tokens.pop(0)
+        if isinstance(token, Exception):
+            raise token
+        return token
+
+    monkeypatch.undo()
+    monkeypatch.setattr(node, "_refused", [])
+    monkeypatch.setattr(node, "_wait", lambda _state: 0.0)
+    monkeypatch.setenv("ENDPOINT_SCORING_URI", endpoint.uri)
+    monkeypatch.setattr(node, "_token_provider", lambda: provide)
+    assert ask()["status"] == "ok" and not tokens
+
+
+@pytest.mark.parametrize(
+    ("told", "read"),
+    [
+        ({"content": [{"token": "a", "logprob": -0.5}, {"token": "b", "logprob": -1}]}, "[-0.5, -1.0]"),
+        ({"content": [{"token": "a"}]}, ""),
+        ({"content": None}, ""),
+        (None, ""),
+    ],
+)
+def test_log_probabilities_are_passed_on_where_they_are(endpoint, told, read):
+    status, headers, reply = ok("{}")
+    reply["choices"][0]["logprobs"] = told
+    endpoint.replies = [(status, headers, reply)]
+    assert (ask()["status"], ask()["logprobs"]) == ("ok", read)
+
+
+def test_half_a_character_pair_does_not_stop_a_table(endpoint):
+    endpoint.replies = [ok("a \ud83d b")]
+    assert ask()["answer"] == "a ? b"
 
 
 @pytest.mark.parametrize(("asked", "seconds"), [(0.0, 0.5), (5.0, 5.0), (900.0, 30.0)])

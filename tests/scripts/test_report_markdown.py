@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from scripts.report.load import Records, load
-from scripts.report.markdown import markdown
+from scripts.report.markdown import MARKER, markdown
 from scripts.report.masked import MOST_ROWS, code, commands, masked, table
 from scripts.report.models import Rollout, Verdict
 
@@ -90,6 +90,8 @@ def test_no_verdict_is_said_plainly(tmp_path: Path) -> None:
     text = markdown(load(folder), "x")
     assert "There is no verdict" in text and "cannot be used" in text and "pass" not in text.split("### What")[0]
     assert "verdict.json" in section(text, "What does not fit")
+    edit(folder / "verdict.json", surprise=1)
+    assert "its seal cannot be checked" in section(markdown(load(folder), "x"), "What does not fit")
 
 
 def test_metrics_are_those_of_the_verdict() -> None:
@@ -232,6 +234,9 @@ def test_the_command_appends_to_the_jobs_summary(tmp_path: Path) -> None:
     assert text.startswith("- a step before\n\n## ✅ Verdict: pass\n")
     assert "[open it](<https://pages.invalid/run/1#artifacts>)" in text
     assert (folder / "report" / "index.html").exists() and (folder / "summary.json").exists()
+    said = (folder / "report" / "comment.md").read_text()
+    assert said.startswith(f"{MARKER}\n## ✅ Verdict: pass\n")
+    assert "### Metrics" in said and "### Traffic" not in said
 
 
 @pytest.mark.slow

@@ -143,3 +143,50 @@ def test_a_kept_verdict_outlives_its_runner_and_no_second_one_replaces_it(tmp_pa
     assert "judged before" in said["refused"]
     assert read_verdict(tmp_path / "after" / "verdict.json").digest == said["first"]
     assert (tmp_path / "after" / "scores" / "candidate.jsonl").read_text() == "first"
+
+
+# On a real workspace: a first look that decides nothing, a second on more prompts, and no third.
+LOOKING = """
+import json, sys
+from pathlib import Path
+from eval.scores import ScoreRow, write_scores
+from eval.verdict import invalid_verdict, write_verdict
+from scripts import provision, records, register, settings, verdicts
+out = Path(sys.argv[1])
+values = settings.load(Path("scripts/environments/demo.yaml"))
+for resource in provision.resources(values)[:3]:
+    resource.create()
+(out / "model").mkdir()
+(out / "model" / "config.json").write_text("{}")
+model = register.register_folder(values, out / "model", "candidate")
+policy, table, path = Path("eval/policy.yaml"), out / "candidate.jsonl", out / "verdict.json"
+asked = verdicts.question(model.digest, "", policy)
+live = records.Live(endpoint="e", stable="", idle="blue", model=None)
+write_scores(table, [ScoreRow(prompt_id="p", cluster_id="c", status="ok")])
+said = []
+for look in (1, 2, 3):
+    prompts = out / f"prompts-{look}.jsonl"
+    prompts.write_text(str(look))
+    found = verdicts.look(values, model, live, policy, prompts, out / str(look))
+    before = verdicts.earlier(values, asked)
+    seen = before and [before.verdict.look, len(before.rows)]
+    said.append([found.judged, found.outcome, found.reason, seen])
+    if not found.judged:
+        verdict = invalid_verdict(f"look {look}.", look=look).model_copy(update={"outcome": "inconclusive"}).sealed()
+        write_verdict(path, verdict)
+        verdicts.keep_and_tag(values, verdicts.key(model.digest, "", policy, prompts), verdict, model, path, [table])
+(out / "said.json").write_text(json.dumps(said))
+"""
+
+
+@pytest.mark.slow
+def test_other_prompts_are_another_look_and_the_policy_says_how_many(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "emulator", "run", "--", sys.executable, "-c", LOOKING, str(tmp_path)]
+    environment = {**os.environ, "EMULATOR_HOME": str(tmp_path / "azure"), "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, stdin=subprocess.DEVNULL)
+    first, second, third = json.loads((tmp_path / "said.json").read_text())
+    assert first == [False, "", "", None]
+    assert second == [False, "", "", [1, 1]]
+    assert third[:2] == [True, "inconclusive"]
+    assert third[2].startswith("look 2. That was on other prompts")
+    assert third[3] == [2, 1]

@@ -72,9 +72,14 @@ def released(releases: Act, azure: Azure, gh: Mapping[str, str] = APPROVED, **op
     return releases.run("workflow_dispatch", "release.yml", gh=gh, inputs={"period": period}, **options)
 
 
+def another_question(seed: int | None = None) -> dict[str, str]:
+    """The gate's policy with another seed: a model that was judged under one policy may be judged under another."""
+    return {"eval/policy.yaml": make.judging(**({} if seed is None else {"seed": seed}))}
+
+
 def test_a_candidate_that_got_worse_is_refused_and_the_run_is_red(releases: Act, azure: Azure) -> None:
     wrong = make.jsonl([make.row(number, swapped=True) for number in range(2000, 2000 + make.HELD_OUT_ROWS)])
-    releases.repository.commit({"data/heldout.jsonl": wrong})
+    releases.repository.commit({"data/heldout.jsonl": wrong, **another_question(1)})
     done = released(releases, azure)
     assert done.results == {**TO_THE_VERDICT, "refuse": "failure"}, str(done)
     assert done.code == 1
@@ -89,7 +94,7 @@ def test_a_candidate_that_got_worse_is_refused_and_the_run_is_red(releases: Act,
 
 
 def test_too_few_prompts_decide_nothing_and_that_is_no_success(releases: Act, azure: Azure) -> None:
-    releases.repository.commit({"data/heldout.jsonl": make.held_out(12)})
+    releases.repository.commit({"data/heldout.jsonl": make.held_out(12), **another_question(2)})
     done = released(releases, azure)
     assert done.results == {**TO_THE_VERDICT, "refuse": "failure"}, str(done)
     assert done.outputs["judge/judge", "gate", "outcome"] == "inconclusive"
@@ -99,7 +104,7 @@ def test_too_few_prompts_decide_nothing_and_that_is_no_success(releases: Act, az
 
 
 def test_a_candidate_that_fails_on_live_traffic_comes_back_by_itself(releases: Act, azure: Azure) -> None:
-    releases.repository.commit({"data/heldout.jsonl": make.held_out(28)})
+    releases.repository.commit({"data/heldout.jsonl": make.held_out(28), **another_question()})
     done = released(releases, azure, env=make.SMALL_SERVER)
     assert done.outputs["judge/judge", "judged", "outcome"] == "pass"  # as it was judged for the schedule
     expected = {**TO_THE_VERDICT, "approve": "success", "rollout/shift": "failure", "rollout/revert": "success"}
@@ -119,7 +124,8 @@ def test_the_emergency_brake_works_while_a_release_waits_and_while_it_rolls_out(
     endless = endless.replace("max_requests_per_step: 288", "max_requests_per_step: 1000000")
     assert endless.count("00000") == 2
     held_out = make.held_out(29)
-    releases.repository.commit({"data/heldout.jsonl": held_out, "scripts/rollout/policy.yaml": endless})
+    changed = {"data/heldout.jsonl": held_out, "scripts/rollout/policy.yaml": endless, **another_question(3)}
+    releases.repository.commit(changed)
     review = releases.state / "review.json"
     pulled: list[Result] = []
 

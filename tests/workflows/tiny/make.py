@@ -71,6 +71,11 @@ def policy(**numbers: float) -> str:
     return text
 
 
+def judging(**numbers: float) -> str:
+    """The policy of all releases. How long two tiny models take, on a busy machine too, says nothing of either."""
+    return policy(max_ratio=50, **numbers)
+
+
 def files(version: str, **changed: str) -> dict[str, str | None]:
     """What the copy of the repository gets: the tiny data under the real names, a recipe, an environment.
 
@@ -80,8 +85,7 @@ def files(version: str, **changed: str) -> dict[str, str | None]:
         "data/tickets.jsonl": training(),
         "data/heldout.jsonl": held_out(),
         "data/live.jsonl": live(),
-        # Two tiny models on a machine that does other things too: how long they take says nothing about either.
-        "eval/policy.yaml": policy(max_ratio=50),
+        "eval/policy.yaml": judging(),
         f"training/recipes/{RECIPE}.yaml": (HERE / "recipe.yaml").read_text("utf-8").replace("VERSION", version),
         ENVIRONMENT: (HERE / "environment.yaml").read_text(encoding="utf-8"),
         **changed,

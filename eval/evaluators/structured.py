@@ -1,15 +1,11 @@
-"""How an answer is scored: plain callables with the columns as named arguments, returning a dict of numbers.
-
-An engine (promptflow-evals today) calls them; none of them knows which. No **kwargs: engines read it as a column.
-"""
+"""Answers that are JSON: the same value, the right shape, how many fields are right."""
 
 import json
-import re
-from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
-Evaluator = Callable[..., dict[str, float]]
+from eval.errors import EvalError
 
 
 def exact_match(*, answer: str, expected: str) -> dict[str, float]:
@@ -44,21 +40,40 @@ def field_accuracy(*, answer: str, expected: str) -> dict[str, float]:
     return {"field_accuracy": right / len(keys) if keys else 1.0}
 
 
-def f1(*, answer: str, expected: str) -> dict[str, float]:
-    """Harmonic mean of token precision and recall (words and numbers, case ignored), as in SQuAD."""
-    got, wanted = (Counter(re.findall(r"\w+", text.casefold())) for text in (answer, expected))
-    common = (got & wanted).total()
-    if not common:
-        return {"f1": float(got == wanted)}
-    return {"f1": 2 * common / (got.total() + wanted.total())}
+def json_schema(file: Path) -> Callable[..., dict[str, float]]:
+    """An evaluator that gives 1 if the whole answer is JSON that fits the schema in `file`.
 
+    Raises EvalError when the file holds no schema; the evaluator does when the schema points to another one, which is
+    never fetched.
+    """
+    from jsonschema import SchemaError
+    from jsonschema.validators import validator_for
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
 
-EVALUATORS: dict[str, Evaluator] = {
-    "exact_match": exact_match,
-    "json_valid": json_valid,
-    "field_accuracy": field_accuracy,
-    "f1": f1,
-}
+    try:
+        schema = json.loads(file.read_text(encoding="utf-8"))
+        kind = validator_for(schema)
+        kind.check_schema(schema)
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise EvalError(f"{file}: the JSON schema cannot be read ({why}).") from error
+    except (ValueError, SchemaError) as error:
+        raise EvalError(f"{file}: not a JSON schema ({str(error).splitlines()[0]}).") from error
+    if not isinstance(schema, dict):
+        raise EvalError(f"{file}: not a JSON schema (it must be an object).")
+    # An empty registry: the default one would fetch what the schema refers to.
+    validator = kind(schema, registry=Registry(), format_checker=kind.FORMAT_CHECKER)
+
+    def fits(*, answer: str) -> dict[str, float]:
+        if (got := parsed(answer)) is None:
+            return {"json_schema": 0.0}
+        try:
+            return {"json_schema": float(validator.is_valid(got[0]))}
+        except Unresolvable as error:
+            raise EvalError(f"{file} refers to {error.ref}, which is not in it; put it there under $defs.") from error
+
+    return fits
 
 
 def parsed(text: str) -> tuple[Any] | None:
