@@ -153,8 +153,9 @@ def bootstrap_t(sample: Sample, alpha: float, seed: int, resamples: int | None =
     means = a / b
     errors = np.sqrt(np.maximum(groups / (groups - 1) * (aa - 2 * means * ab + means**2 * bb), 0.0)) / b
     shift = means - theta
-    # A resample of equal clusters has (up to rounding) no spread: its t is as far out as can be, on its own side.
-    flat = errors <= 1e-9 * error
+    # A resample of equal clusters has (up to the root of rounding, 1e-8) no spread: its t is as far out as can be, on
+    # its own side.
+    flat = errors <= 1e-6 * error
     t = np.select([np.abs(shift) <= 1e-12, shift > 0], [0.0, np.inf], -np.inf)
     np.divide(shift, errors, out=t, where=~flat)
     t.sort()

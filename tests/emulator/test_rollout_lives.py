@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from eval.verdict import Counts, SideCounts, Verdict, write_verdict
+from eval.verdict import Verdict, invalid_verdict, write_verdict
 from scripts import settings as environments
 from scripts.endpoint import Endpoint
 from scripts.rollout.decide import Phase
@@ -80,24 +80,12 @@ def lives(ml_client: Any, tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 def passed() -> Verdict:
-    side = SideCounts(rows=1, prompts=1, model_errors=0, infra_errors=0)
-    digests = dict.fromkeys(("policy_digest", "prompts_digest", "candidate_scores_digest"), "d" * 64)
-    return Verdict(
-        outcome="pass",
-        bound=True,
-        reason="better",
-        metrics=[],
-        slices=[],
-        guards=[],
-        latency_ratio=None,
-        counts=Counts(candidate=side, baseline=side),
-        alpha=0.05,
-        candidate_model=MODELS["green"],
-        baseline_model=MODELS["blue"],
-        baseline_scores_digest="d" * 64,
-        created_at="2026-01-01T00:00:00+00:00",
-        **digests,
-    ).sealed()
+    digests = dict.fromkeys(
+        ("policy_digest", "prompts_digest", "candidate_scores_digest", "baseline_scores_digest"), "d" * 64
+    )
+    models = {"candidate_model": MODELS["green"], "baseline_model": MODELS["blue"]}
+    made = invalid_verdict("better", bound=True, alpha=0.05, **models, **digests)
+    return made.model_copy(update={"outcome": "pass"}).sealed()
 
 
 @pytest.fixture
