@@ -88,14 +88,12 @@ def test_a_deployment_is_kept_only_when_every_part_is_the_same(demo: Settings) -
     assert len(others | {one}) == 5
 
 
-# On a real workspace: keep a verdict, lose its tag as a dying runner would, look again; then try to keep another.
-KEEPING = """
+# A real workspace with a registered model; what a test does there follows.
+WORKSPACE = """
 import json, sys
-from datetime import UTC, datetime
 from pathlib import Path
 from eval.verdict import invalid_verdict, write_verdict
 from scripts import azure_ml, provision, records, register, settings, verdicts
-from scripts.errors import Refused
 out = Path(sys.argv[1])
 values = settings.load(Path("scripts/environments/demo.yaml"))
 for resource in provision.resources(values)[:3]:
@@ -103,10 +101,17 @@ for resource in provision.resources(values)[:3]:
 (out / "model").mkdir()
 (out / "model" / "config.json").write_text("{}")
 model = register.register_folder(values, out / "model", "candidate")
+live = records.Live(endpoint="e", stable="", idle="blue", model=None)
+policy = Path("eval/policy.yaml")
+"""
+
+# On a real workspace: keep a verdict, lose its tag as a dying runner would, look again; then try to keep another.
+KEEPING = """
+from scripts.errors import Refused
 first = invalid_verdict("better").model_copy(update={"outcome": "pass"}).sealed()
 write_verdict(out / "verdict.json", first)
 (out / "candidate.jsonl").write_text("first")
-policy, prompts = Path("eval/policy.yaml"), Path("data/heldout.jsonl")
+prompts = Path("data/heldout.jsonl")
 name = verdicts.key(model.digest, "", policy, prompts)
 verdicts.keep_and_tag(values, name, first, model, out / "verdict.json", [out / "candidate.jsonl"])
 ml = azure_ml.client(values)
@@ -115,7 +120,6 @@ kept = tags()
 lost = ml.models.get(model.name, model.version)
 lost.tags = {"digest": model.digest}
 ml.models.create_or_update(lost)
-live = records.Live(endpoint="e", stable="", idle="blue", model=None)
 found = verdicts.look(values, model, live, policy, prompts, out / "again")
 second = first.model_copy(update={"reason": "tried until it passed"}).sealed()
 write_verdict(out / "verdict.json", second)
@@ -133,7 +137,7 @@ said = {"kept": kept, "found": found.model_dump(), "tags": tags(), "first": firs
 
 @pytest.mark.slow
 def test_a_kept_verdict_outlives_its_runner_and_no_second_one_replaces_it(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "emulator", "run", "--", sys.executable, "-c", KEEPING, str(tmp_path)]
+    command = [sys.executable, "-m", "emulator", "run", "--", sys.executable, "-c", WORKSPACE + KEEPING, str(tmp_path)]
     environment = {**os.environ, "EMULATOR_HOME": str(tmp_path / "azure"), "PYTHONPATH": str(ROOT)}
     subprocess.run(command, cwd=ROOT, env=environment, check=True, stdin=subprocess.DEVNULL)
     said = json.loads((tmp_path / "said.json").read_text())
@@ -147,21 +151,9 @@ def test_a_kept_verdict_outlives_its_runner_and_no_second_one_replaces_it(tmp_pa
 
 # On a real workspace: a first look that decides nothing, a second on more prompts, and no third.
 LOOKING = """
-import json, sys
-from pathlib import Path
 from eval.scores import ScoreRow, write_scores
-from eval.verdict import invalid_verdict, write_verdict
-from scripts import provision, records, register, settings, verdicts
-out = Path(sys.argv[1])
-values = settings.load(Path("scripts/environments/demo.yaml"))
-for resource in provision.resources(values)[:3]:
-    resource.create()
-(out / "model").mkdir()
-(out / "model" / "config.json").write_text("{}")
-model = register.register_folder(values, out / "model", "candidate")
-policy, table, path = Path("eval/policy.yaml"), out / "candidate.jsonl", out / "verdict.json"
+table, path = out / "candidate.jsonl", out / "verdict.json"
 asked = verdicts.question(model.digest, "", policy)
-live = records.Live(endpoint="e", stable="", idle="blue", model=None)
 write_scores(table, [ScoreRow(prompt_id="p", cluster_id="c", status="ok")])
 said = []
 for look in (1, 2, 3):
@@ -181,7 +173,7 @@ for look in (1, 2, 3):
 
 @pytest.mark.slow
 def test_other_prompts_are_another_look_and_the_policy_says_how_many(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "emulator", "run", "--", sys.executable, "-c", LOOKING, str(tmp_path)]
+    command = [sys.executable, "-m", "emulator", "run", "--", sys.executable, "-c", WORKSPACE + LOOKING, str(tmp_path)]
     environment = {**os.environ, "EMULATOR_HOME": str(tmp_path / "azure"), "PYTHONPATH": str(ROOT)}
     subprocess.run(command, cwd=ROOT, env=environment, check=True, stdin=subprocess.DEVNULL)
     first, second, third = json.loads((tmp_path / "said.json").read_text())
