@@ -5,8 +5,6 @@ Killed at any moment, the same command goes on where it was; the answers of a mo
 later runs.
 """
 
-import atexit
-import gc
 import json
 import os
 import statistics
@@ -171,6 +169,9 @@ def _summary(rows: list[ScoreRow], **given: Any) -> RunSummary:
 def main(argv: list[str] | None = None) -> int:
     from eval.gate import Parser
     from eval.promptflow_home import discard
+    from eval.startup import let_imports_be
+
+    let_imports_be()
 
     made = Parser(
         prog="python -m eval.run",
@@ -190,9 +191,6 @@ def main(argv: list[str] | None = None) -> int:
     made.add_argument("--concurrency", type=int, default=16, help="requests in flight (default: 16)")
     made.add_argument("--fresh", action="store_true", help="ask and score anew, whatever was kept before")
     options = vars(made.parse_args(argv))
-    # promptflow makes a million objects that live as long as we do: looking through them for rubbish takes a second.
-    gc.set_threshold(100_000, 50, 100)
-    atexit.register(gc.freeze)
     try:
         done = run(options.pop("prompts"), options.pop("scoring_uri"), options.pop("out"), **options)
     except EvalError as error:

@@ -1,13 +1,12 @@
 """`python -m scripts COMMAND`: every step of the release train. The commands are in scripts/commands."""
 
-import atexit
-import gc
 import os
 import sys
 
 import typer
 
 from eval.promptflow_home import discard
+from eval.startup import let_imports_be
 from scripts.commands import github, judge, model, operate, pull_request, set_up, tell, traffic
 from scripts.errors import ScriptError
 from scripts.outputs import one_line, publish
@@ -35,13 +34,6 @@ def main() -> int:
         return _say(str(error), error.exit_code)
     except Exception as error:
         return _foreseen(error)
-
-
-def let_imports_be() -> None:
-    """The packages make a million objects that live as long as we do: do not look through them for rubbish, again and
-    again and once more at the end. That was half of the time of a short command (tests/bench/startup.py)."""
-    gc.set_threshold(100_000, 50, 100)
-    atexit.register(gc.freeze)
 
 
 def _foreseen(error: Exception) -> int:

@@ -13,7 +13,7 @@ for name in [name for name in os.environ if name.startswith(("GITHUB_", "RUNNER_
     del os.environ[name]
 
 from eval.promptflow_home import HOME, prepare  # noqa: E402
-from scripts.__main__ import let_imports_be  # noqa: E402
+from eval.startup import let_imports_be  # noqa: E402
 
 os.environ.pop(HOME, None)  # one for each process: a worker of pytest-xdist would share the first one's
 prepare()

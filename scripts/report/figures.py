@@ -69,7 +69,7 @@ def _row(
 
 def _interval_words(verdict: m.Verdict) -> str:
     if verdict.alpha and 0 < verdict.alpha < 0.5:
-        return f"Bars: {100 * (1 - 2 * verdict.alpha):g} % intervals."
+        return f"Bars: {round(100 * (1 - 2 * verdict.alpha), 1):g} % intervals."
     return "Bars: intervals."
 
 

@@ -13,7 +13,7 @@ IMPORTS = {
     "evaluate": "from promptflow.executor import FlowExecutor; from promptflow.evals.evaluate import evaluate",
     "the training job": "import torch; from trl import SFTTrainer",
 }
-BEFORE = "from scripts.__main__ import let_imports_be"
+BEFORE = "from eval.startup import let_imports_be"
 
 
 def run() -> list[dict[str, Any]]:
