@@ -195,11 +195,17 @@ def write_verdict(path: Path, verdict: Verdict) -> None:
 def read_verdict(path: Path) -> Verdict:
     """Read a verdict and check that nobody edited it. Raises EvalError."""
     try:
-        verdict = Verdict.model_validate_json(path.read_text(encoding="utf-8"))
+        return parse_verdict(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise EvalError(f"{path}: the verdict cannot be read; run `python -m eval.gate` first.") from error
+
+
+def parse_verdict(text: str | bytes, where: str) -> Verdict:
+    """The same for a verdict that is not in a file; `where` is for the sentence."""
+    try:
+        verdict = Verdict.model_validate_json(text)
     except ValidationError as error:
-        raise EvalError(f"{path}: not a verdict ({first_problem(error)}).") from error
+        raise EvalError(f"{where}: not a verdict ({first_problem(error)}).") from error
     if not verdict.intact():
-        raise EvalError(f"{path}: the verdict's digest does not fit its content; run the gate again.")
+        raise EvalError(f"{where}: the verdict's digest does not fit its content; run the gate again.")
     return verdict

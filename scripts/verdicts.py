@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.policy import load_policy
-from eval.verdict import Verdict, read_verdict
+from eval.verdict import Verdict, parse_verdict, read_verdict
 from scripts import azure_ml, digests, records, storage
 from scripts.errors import Refused
 from scripts.settings import Settings
@@ -92,12 +92,14 @@ def look(
 
 
 def looked(settings: Settings, asked: str) -> list[str]:
-    """Names of the verdicts on this question that were no pass, oldest first: each was a look."""
+    """Names of the verdicts on this question that were no pass, oldest first: each was a look. Raises EvalError for one
+    that somebody edited."""
     with azure_ml.explained("Looking for earlier verdicts"):
         box = storage.container(settings)
         start = f"{FOLDER}/{asked}/"
         blobs = [blob for blob in box.list_blobs(name_starts_with=start) if blob.name.endswith("/verdict.json")]
-        given = [(blob, Verdict.model_validate_json(box.download_blob(blob.name).readall())) for blob in blobs]
+        # An edited one ends it here: called a pass, it would not count as a look.
+        given = [(blob, parse_verdict(box.download_blob(blob.name).readall(), blob.name)) for blob in blobs]
     given.sort(key=lambda each: (each[0].creation_time, each[0].name))
     return [
         blob.name.removeprefix(f"{FOLDER}/").removesuffix("/verdict.json")

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -105,6 +106,15 @@ live = records.Live(endpoint="e", stable="", idle="blue", model=None)
 policy = Path("eval/policy.yaml")
 """
 
+
+def in_a_workspace(script: str, folder: Path) -> Any:
+    """Run `script` in a workspace of its own; what it wrote to said.json."""
+    command = [sys.executable, "-m", "emulator", "run", "--", sys.executable, "-c", WORKSPACE + script, str(folder)]
+    environment = {**os.environ, "EMULATOR_HOME": str(folder / "azure"), "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, stdin=subprocess.DEVNULL)
+    return json.loads((folder / "said.json").read_text())
+
+
 # On a real workspace: keep a verdict, lose its tag as a dying runner would, look again; then try to keep another.
 KEEPING = """
 from scripts.errors import Refused
@@ -137,10 +147,7 @@ said = {"kept": kept, "found": found.model_dump(), "tags": tags(), "first": firs
 
 @pytest.mark.slow
 def test_a_kept_verdict_outlives_its_runner_and_no_second_one_replaces_it(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "emulator", "run", "--", sys.executable, "-c", WORKSPACE + KEEPING, str(tmp_path)]
-    environment = {**os.environ, "EMULATOR_HOME": str(tmp_path / "azure"), "PYTHONPATH": str(ROOT)}
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, stdin=subprocess.DEVNULL)
-    said = json.loads((tmp_path / "said.json").read_text())
+    said = in_a_workspace(KEEPING, tmp_path)
     assert said["kept"]["verdict"] == "pass"
     assert said["found"]["judged"] is True
     assert (said["tags"]["verdict"], said["tags"]["verdict_digest"]) == ("pass", said["first"])
@@ -151,6 +158,8 @@ def test_a_kept_verdict_outlives_its_runner_and_no_second_one_replaces_it(tmp_pa
 
 # On a real workspace: a first look that decides nothing, a second on more prompts, and no third.
 LOOKING = """
+from eval.errors import EvalError
+from scripts import storage
 from eval.scores import ScoreRow, write_scores
 table, path = out / "candidate.jsonl", out / "verdict.json"
 asked = verdicts.question(model.digest, "", policy)
@@ -167,18 +176,25 @@ for look in (1, 2, 3):
         verdict = invalid_verdict(f"look {look}.", look=look).model_copy(update={"outcome": "inconclusive"}).sealed()
         write_verdict(path, verdict)
         verdicts.keep_and_tag(values, verdicts.key(model.digest, "", policy, prompts), verdict, model, path, [table])
+box = storage.container(values)
+first = sorted(blob.name for blob in box.list_blobs() if blob.name.endswith("/verdict.json"))[0]
+edited = box.download_blob(first).readall().replace(b'"inconclusive"', b'"pass"')
+box.upload_blob(first, edited, overwrite=True)
+try:
+    verdicts.looked(values, asked)
+except EvalError as error:
+    said.append(str(error))
 (out / "said.json").write_text(json.dumps(said))
 """
 
 
 @pytest.mark.slow
 def test_other_prompts_are_another_look_and_the_policy_says_how_many(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "emulator", "run", "--", sys.executable, "-c", WORKSPACE + LOOKING, str(tmp_path)]
-    environment = {**os.environ, "EMULATOR_HOME": str(tmp_path / "azure"), "PYTHONPATH": str(ROOT)}
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, stdin=subprocess.DEVNULL)
-    first, second, third = json.loads((tmp_path / "said.json").read_text())
+    said = in_a_workspace(LOOKING, tmp_path)
+    first, second, third, edited = said
     assert first == [False, "", "", None]
     assert second == [False, "", "", [1, 1]]
     assert third[:2] == [True, "inconclusive"]
     assert third[2].startswith("look 2. That was on other prompts")
     assert third[3] == [2, 1]
+    assert "digest does not fit" in edited
