@@ -28,13 +28,13 @@ def flow_digest(flow: Path = FLOW) -> str:
     return digest_of(*(text for name, data in parts for text in (name, hashlib.sha256(data).hexdigest())))
 
 
-def decoding(flow: Path = FLOW) -> dict[str, float | int | str]:
+def decoding(flow: Path = FLOW) -> dict[str, bool | float | int | str]:
     """What a request says beside its messages: the default of the flow's input `decoding`."""
     import yaml
 
     try:
         dag: dict[str, Any] = yaml.safe_load((flow / DAG).read_text(encoding="utf-8"))
-        found: dict[str, float | int | str] = dag["inputs"]["decoding"]["default"]
+        found: dict[str, bool | float | int | str] = dag["inputs"]["decoding"]["default"]
         return dict(found)
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise EvalError(f"{flow / DAG}: there is no default of its input `decoding` to be read ({error}).") from error

@@ -25,7 +25,7 @@ class RunSummary(BaseModel):
     deployment: str | None
     flow_digest: str  # the prompt flow's files: system prompt, examples, node
     judge_digest: str  # evaluators, their settings, their engine, the judge model if there is one
-    decoding: dict[str, float | int | str]  # temperature, max_tokens, …
+    decoding: dict[str, bool | float | int | str]  # temperature, max_tokens, …
     few_shot: int
     repeats: int
     prompts: int

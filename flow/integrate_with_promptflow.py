@@ -181,7 +181,8 @@ def _read(response: httpx.Response, took: float) -> Result:
 def _logprobs(choice: dict[str, Any]) -> str:
     """What OpenAI's format has of them, when `decoding` asks for `logprobs` and the endpoint knows them; else ""."""
     try:
-        return json.dumps([float(token["logprob"]) for token in choice["logprobs"]["content"]])
+        told = [float(token["logprob"]) for token in choice["logprobs"]["content"]]
+        return json.dumps(told) if told else ""  # an answer without a token has none
     except (KeyError, TypeError, ValueError):
         return ""
 

@@ -99,6 +99,7 @@ class Batcher:
             request.answer.append(token)
             if token in self.engine.stop_ids:
                 request.answer.pop()
+                del request.logprobs[len(request.answer) :]
                 request.finish_reason = "stop"
             elif len(request.answer) >= request.sampling.max_tokens:
                 request.finish_reason = "length"

@@ -15,6 +15,7 @@ class Sampling:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
+    logprobs: bool = False  # also tell how likely each chosen token was
 
 
 @dataclass
@@ -22,6 +23,7 @@ class Request:
     prompt: list[int]
     sampling: Sampling
     answer: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)  # natural logarithms, one per token, if they were asked for
     finish_reason: str = ""
     done: Future[None] = field(default_factory=Future)
     abandoned: bool = False  # nobody waits any more; set by the server's thread, read by the model's
@@ -33,16 +35,25 @@ class Request:
 
 
 def choose(logits: torch.Tensor, requests: Sequence[Request]) -> list[int]:
-    """The next token of each request: the likeliest, or one drawn from the smallest set holding `top_p`."""
+    """The next token of each request: the likeliest, or one drawn from the smallest set holding `top_p`.
+
+    Who asked for log-probabilities gets the chosen token's appended: the model's own, before temperature and top_p.
+    """
     tokens: list[int] = logits.argmax(-1).tolist()
     for i, request in enumerate(requests):
         how = request.sampling
-        if how.temperature < 1e-3:  # the same choice, and no overflow below
-            continue
-        if request.generator is None:
-            request.generator = torch.Generator()
-            request.generator.manual_seed(how.seed) if how.seed is not None else request.generator.seed()
-        chances, order = (logits[i].float().cpu() / how.temperature).softmax(-1).sort(descending=True)
-        chances[1:][(chances.cumsum(0) - chances)[1:] >= how.top_p] = 0
-        tokens[i] = int(order[torch.multinomial(chances, 1, generator=request.generator)])
+        if how.temperature >= 1e-3:  # below, the same choice, and no overflow
+            tokens[i] = _draw(logits[i], request)
+        if how.logprobs:
+            request.logprobs.append(float(logits[i].float().log_softmax(-1)[tokens[i]]))
     return tokens
+
+
+def _draw(logits: torch.Tensor, request: Request) -> int:
+    how = request.sampling
+    if request.generator is None:
+        request.generator = torch.Generator()
+        request.generator.manual_seed(how.seed) if how.seed is not None else request.generator.seed()
+    chances, order = (logits.float().cpu() / how.temperature).softmax(-1).sort(descending=True)
+    chances[1:][(chances.cumsum(0) - chances)[1:] >= how.top_p] = 0
+    return int(order[torch.multinomial(chances, 1, generator=request.generator)])

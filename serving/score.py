@@ -31,6 +31,7 @@ os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from azureml_inference_server_http.api.aml_response import AMLResponse
+from decoding import Request
 from prompts import PromptError
 from service import Service, load, model_folder
 from wire import Answer, BadRequest, parse
@@ -87,8 +88,14 @@ def respond(to: Service, body: str) -> Any:
     finally:
         for request in requests:  # after a failure or a time-out nobody wants the rest
             request.abandoned = True
-    answers = [Answer(to.prompts.decode(r.answer), r.finish_reason, len(r.prompt), len(r.answer)) for r in requests]
-    return call.reply(answers, to.name)
+    return call.reply([_answer(to, request) for request in requests], to.name)
+
+
+def _answer(to: Service, request: Request) -> Answer:
+    told = [(to.prompts.decode([token]), value) for token, value in zip(request.answer, request.logprobs, strict=False)]
+    text = to.prompts.decode(request.answer)
+    logprobs = told if request.sampling.logprobs else None
+    return Answer(text, request.finish_reason, len(request.prompt), len(request.answer), logprobs)
 
 
 def _problem(status: int, sentence: str) -> AMLResponse:

@@ -10,7 +10,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from decoding import Sampling
@@ -25,8 +25,8 @@ NAMES |= {name: name for name in ("temperature", "top_p", "seed", "do_sample")}
 IGNORED = {"model", "user", "return_full_text"}
 # Not offered, so only the value that changes nothing may be sent.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "n": (1,), "stream": (False,), "stop": ([],), "logprobs": (False,), "top_k": (0, -1), "num_beams": (1,),
-    "frequency_penalty": (0,), "presence_penalty": (0,), "repetition_penalty": (1,),
+    "n": (1,), "stream": (False,), "stop": ([],), "logprobs": (False,), "top_logprobs": (0,), "top_k": (0, -1),
+    "num_beams": (1,), "frequency_penalty": (0,), "presence_penalty": (0,), "repetition_penalty": (1,),
     "response_format": ({"type": "text"},),
 }  # fmt: skip
 
@@ -52,6 +52,7 @@ class Answer:
     finish_reason: str
     prompt_tokens: int
     completion_tokens: int
+    logprobs: list[tuple[str, float]] | None = None  # (token, natural logarithm) where they were asked for
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,11 @@ def parse(body: str, limits: Limits) -> Call:
         raise BadRequest(f'The body must be an object with either "messages" or "input_data", not {got}.')
     if "messages" in data:
         parameters = {k: v for k, v in data.items() if k != "messages"}
-        return Call([_messages(data["messages"], "messages", limits)], _sampling(parameters, limits), openai_reply)
+        logprobs = parameters.get("logprobs") is True  # the other replies have no place for them
+        if logprobs:
+            del parameters["logprobs"]
+        sampling = replace(_sampling(parameters, limits), logprobs=logprobs)
+        return Call([_messages(data["messages"], "messages", limits)], sampling, openai_reply)
     if extra := set(data) - {"input_data", "params"}:
         raise BadRequest(f'Beside "input_data" only "params" is known, not {sorted(extra)}.')
     given, parameters = data["input_data"], _object(data.get("params"), "params")
@@ -100,11 +105,15 @@ def parse(body: str, limits: Limits) -> Call:
 def openai_reply(answers: list[Answer], model: str) -> Any:
     (answer,) = answers
     message = {"role": "assistant", "content": answer.text}
+    choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": answer.finish_reason}
+    if answer.logprobs is not None:
+        told = [{"token": token, "logprob": value, "top_logprobs": []} for token, value in answer.logprobs]
+        choice["logprobs"] = {"content": told}
     usage = {"prompt_tokens": answer.prompt_tokens, "completion_tokens": answer.completion_tokens}
     return {
         "object": "chat.completion",
         "model": model,
-        "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}],
+        "choices": [choice],
         "usage": usage | {"total_tokens": answer.prompt_tokens + answer.completion_tokens},
     }
 

@@ -206,6 +206,7 @@ def test_an_entra_that_cannot_be_reached_is_asked_again(monkeypatch, endpoint):
         ({"content": [{"token": "a", "logprob": -0.5}, {"token": "b", "logprob": -1}]}, "[-0.5, -1.0]"),
         ({"content": [{"token": "a"}]}, ""),
         ({"content": None}, ""),
+        ({"content": []}, ""),
         (None, ""),
     ],
 )

@@ -103,6 +103,24 @@ def test_top_p_keeps_the_smallest_sufficient_set() -> None:
     assert choose(logits, [Request([1], Sampling(1, temperature=1.0, top_p=0.0, seed=1))]) == [0]
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_log_probabilities_are_the_models_own_whatever_the_batch(temperature: float) -> None:
+    model = make_model("llama", eos_token_id=list(range(0, 263, 5)))
+    batcher = Batcher(lambda: Engine(model, 4, 0), max_batch=4)
+    how = Sampling(20, temperature=temperature, seed=3, logprobs=True)
+    asked = [batcher.submit(p, how if i else Sampling(20)) for i, p in enumerate(prompts(9, 30))]
+    for request in asked:
+        request.done.result(60)
+    assert asked[0].logprobs == []
+    assert {r.finish_reason for r in asked[1:]} >= {"stop"}, "no stop token was taken back"
+    for request in asked[1:]:
+        with torch.no_grad():
+            logits = model(torch.tensor([[*request.prompt, *request.answer]])).logits[0].float().log_softmax(-1)
+        start = len(request.prompt) - 1
+        expected = [float(logits[start + i, token]) for i, token in enumerate(request.answer)]
+        assert request.logprobs == pytest.approx(expected, abs=2e-2)
+
+
 def test_a_failure_reaches_its_requests_and_the_next_ones_work() -> None:
     model = make_model("llama")
     batcher = Batcher(lambda: Engine(model, 2, 0), max_batch=2)

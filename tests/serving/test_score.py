@@ -39,6 +39,16 @@ def test_all_shapes_give_the_same_answer(served: Service) -> None:
 
 
 @pytest.mark.usefixtures("served")
+def test_log_probabilities_come_with_the_answer() -> None:
+    _, reply = ask({"messages": TALK, "max_tokens": 6, "temperature": 0, "logprobs": True})
+    (choice,) = reply["choices"]
+    told = choice["logprobs"]["content"]
+    assert len(told) == reply["usage"]["completion_tokens"] > 0
+    assert all(each["logprob"] <= 0 for each in told)
+    assert "logprobs" not in ask({"messages": TALK, "max_tokens": 6})[1]["choices"][0]
+
+
+@pytest.mark.usefixtures("served")
 def test_the_default_length_is_the_settings() -> None:
     _, reply = ask({"messages": TALK})
     assert reply["usage"]["completion_tokens"] <= 8

@@ -45,6 +45,14 @@ def test_the_openai_reply() -> None:
     }
 
 
+def test_log_probabilities_are_told_to_who_asks_in_openais_way() -> None:
+    call = parse(json.dumps({"messages": TALK, "logprobs": True, "top_logprobs": 0}), LIMITS)
+    assert call.sampling.logprobs
+    (choice,) = call.reply([Answer("one", "stop", 5, 2, [("o", -0.5), ("ne", -1.0)])], "m")["choices"]
+    assert [(each["token"], each["logprob"]) for each in choice["logprobs"]["content"]] == [("o", -0.5), ("ne", -1.0)]
+    assert not parse(json.dumps({"messages": TALK, "logprobs": False}), LIMITS).sampling.logprobs
+
+
 @pytest.mark.parametrize(
     ("parameters", "temperature"),
     [({}, 0), ({"do_sample": True}, 1), ({"do_sample": False, "temperature": 0.6}, 0), ({"temperature": 0.6}, 0.6)],
@@ -82,6 +90,8 @@ BAD: dict[str, tuple[str, str]] = {
     "temperature NaN": ('{"input_data": ["a"], "params": {"temperature": NaN}}', "from 0 to 2"),
     "temperature text": ('{"input_data": ["a"], "params": {"temperature": "hot"}}', "a number"),
     "do_sample": ('{"input_data": ["a"], "params": {"do_sample": "yes"}}', "true or false"),
+    "logprobs where no reply has them": ('{"input_data": ["a"], "params": {"logprobs": true}}', '"logprobs"'),
+    "logprobs a number": ('{"messages": [{"role": "user", "content": "a"}], "logprobs": 5}', '"logprobs"'),
     "stream": ('{"messages": [{"role": "user", "content": "a"}], "stream": true}', '"stream"'),
     "unknown parameter": ('{"input_data": ["a"], "params": {"temprature": 1}}', '"temprature"'),
 }  # fmt: skip
