@@ -56,6 +56,12 @@ def parser() -> argparse.ArgumentParser:
         starting.add_argument(
             f"--{part}-port", type=port, default=0, help=f"fixed port of {part} (default: a free one)"
         )
+    starting.add_argument(
+        "--faults",
+        type=Path,
+        metavar="PLAN.yaml",
+        help="misbehave as this plan says (default: none; env EMULATOR_FAULTS); emulator/faults.example.yaml shows all",
+    )
     run = commands.add_parser("run", parents=[starting], help="start, run a command against it, stop")
     run.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command and its arguments")
     commands.add_parser("up", parents=[starting], help="start and keep running")
@@ -72,6 +78,17 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def fault_plan(given: Path | None) -> Path | None:
+    """The plan to start with, of which a mistake is told before anything of the last run is deleted."""
+    path = given or Path(os.environ.get("EMULATOR_FAULTS") or "")
+    if path == Path():
+        return None
+    from emulator.fault_plan import load
+
+    load(path)
+    return path
+
+
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     home = configured_home()
@@ -80,12 +97,13 @@ def main(argv: list[str] | None = None) -> int:
         if args.command == "serve":
             from emulator.serve import serve
 
-            return serve(args.home.absolute(), ports, args.operation_seconds, args.follow_stdin)
+            plan = str(args.faults or "")
+            return serve(args.home.absolute(), ports, args.operation_seconds, plan, args.follow_stdin)
         from emulator import launcher
 
         if args.command in ("run", "up"):
             where = home / "run" if args.command == "run" else home
-            options = launcher.Options(where, ports, args.operation_seconds)
+            options = launcher.Options(where, ports, args.operation_seconds, fault_plan(args.faults))
             if args.command == "up":
                 return launcher.up(options)
             return launcher.run(options, args.argv[1:] if args.argv[:1] == ["--"] else args.argv)

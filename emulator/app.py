@@ -17,9 +17,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from emulator.context import Emulator
 from emulator.errors import ArmError
+from emulator.fault_injection import WIRE, hang_up, lost, refused
 from emulator.identity import AUDIENCES
 from emulator.request_log import RequestLog, readable, redact
 from emulator.routing import ARM, SCORING, Call, find
@@ -41,6 +43,8 @@ HANDLERS = (
     "endpoints",
     "deployments",
     "scoring",
+    "monitor",
+    "monitor_logs",
 )
 METHODS = ["GET", "PUT", "POST", "PATCH", "DELETE", "HEAD"]
 log = logging.getLogger(__name__)
@@ -104,6 +108,14 @@ async def answer(emulator: Emulator, request: Request, host: str, body: bytes) -
         ), claims
 
 
+class App(Starlette):
+    """Starlette, with the server's own `send` kept where a handler can find the connection (see `hang_up`)."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[WIRE] = send
+        await super().__call__(scope, receive, send)
+
+
 def make_app(emulator: Emulator) -> Starlette:
     load_handlers()
     records = RequestLog(emulator.settings.home / "requests.jsonl")
@@ -111,9 +123,11 @@ def make_app(emulator: Emulator) -> Starlette:
     async def dispatch(request: Request) -> Response:
         started, body = time.time(), await request.body()
         host = request.headers.get("host", "").rsplit(":", 1)[0].lower()
-        response, claims = await answer(emulator, request, host, body)
-        response.headers.setdefault("x-ms-request-id", str(uuid.uuid4()))
         scoring = re.fullmatch(SCORING, host) is not None  # tickets are nobody's business but the model's
+        faults = None if scoring else emulator.faults
+        instead = faults and refused(faults, request.method, host, request.scope["path"])
+        response, claims = (instead, {}) if instead else await answer(emulator, request, host, body)
+        response.headers.setdefault("x-ms-request-id", str(uuid.uuid4()))
         records.write(
             started,
             method=request.method,
@@ -125,7 +139,9 @@ def make_app(emulator: Emulator) -> Starlette:
             request=None if scoring else readable(body),
             response=None if scoring else readable(bytes(getattr(response, "body", b""))),
         )
+        if faults and not instead and lost(faults, request.method, host, request.scope["path"]):
+            hang_up(request)
         return response
 
     handler: Callable[[Request], Awaitable[Response]] = dispatch
-    return Starlette(routes=[Route("/{path:path}", handler, methods=METHODS)])
+    return App(routes=[Route("/{path:path}", handler, methods=METHODS)])

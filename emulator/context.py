@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from emulator.fault_plan import Faults
     from emulator.identity import Tokens
     from emulator.operations import Operations
     from emulator.processes import Processes
@@ -41,6 +42,7 @@ class Settings:
     storage_account: str = "localazuremlstore"
     storage_key: str = ""
     identity_secret: str = ""
+    faults: str = ""  # path of the fault plan; "" when everything is to work
     session: str = ""  # marks every process of this run in its environment, so that none can be left behind
 
     @property
@@ -92,3 +94,4 @@ class Emulator:
     operations: Operations
     processes: Processes
     tokens: Tokens
+    faults: Faults | None = None  # None, and nothing asks, unless a fault plan was given

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 from emulator.backends import Backend, retire, spec_of, start
 from emulator.endpoint_rules import seconds
 from emulator.errors import ArmError
+from emulator.resources import BUSY_STATES
 from emulator.runtime import Runtime, on_start
 from emulator.store import Resource
 
-BUSY_STATES = frozenset({"Creating", "Updating", "Deleting"})
 log = logging.getLogger(__name__)
 
 
-def deploy(runtime: Runtime, target: str) -> None:
-    """Bring the servers in line with the stored deployment; its state tells how that ended."""
+def deploy(runtime: Runtime, target: str, first: Callable[[], None] = lambda: None) -> None:
+    """Bring the servers in line with the stored deployment; its state tells how that ended.
+
+    `first` comes before anything is started, and what it raises is how it ended.
+    """
     store, key = runtime.emulator.store, target.lower()
     deployment = store.need(target, "Deployment")
     try:
+        first()
         old = runtime.backends.get(key)
         if old is None or not old.alive or old.spec != spec_of(runtime.emulator, deployment):
             new = start(runtime, deployment)
@@ -51,10 +56,19 @@ def set_state(runtime: Runtime, target: str, state: str) -> None:
         runtime.emulator.store.update(target, lambda found: found["properties"].update(provisioningState=state))
 
 
+def unwanted(runtime: Runtime, target: str) -> bool:
+    """Whether nobody waits for this deployment any more: it is being deleted, or everything stops."""
+    found = runtime.emulator.store.get(target)
+    return runtime.stopping or found is None or found["properties"]["provisioningState"] == "Deleting"
+
+
 @on_start
 def restart(runtime: Runtime) -> None:
     """Servers die with the emulator: start those of ready deployments again; what was cut short has failed."""
     ready = []
+    for endpoint in runtime.emulator.store.find(r".*/onlineEndpoints/[^/]+"):
+        if endpoint["properties"]["provisioningState"] in BUSY_STATES:
+            set_state(runtime, endpoint["id"], "Failed")
     for deployment in runtime.emulator.store.find(r".*/onlineEndpoints/[^/]+/deployments/[^/]+"):
         state = deployment["properties"]["provisioningState"]
         if state in BUSY_STATES:

@@ -9,12 +9,13 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from emulator.backends import folder_of, retire
-from emulator.deployer import BUSY_STATES, deploy, set_state
+from emulator.deployer import deploy, set_state, unwanted
 from emulator.endpoint_rules import DEPLOYMENT_NAME, check_name, deployment_properties
 from emulator.endpoints import ENDPOINT, endpoint_id
 from emulator.errors import ArmError
+from emulator.fault_injection import hold_up, pace, refuse_conflict
 from emulator.quota import check_deployment
-from emulator.resources import PROVIDER, answer, answer_list, system_data
+from emulator.resources import BUSY_STATES, PROVIDER, answer, answer_list, system_data
 from emulator.routing import ARM, Call, route
 from emulator.runtime import runtime_of
 from emulator.store import Resource
@@ -43,6 +44,7 @@ def put(call: Call) -> Response:
         check_deployment(call, target, properties["instanceType"], instances)
         old = store.get(target)
         _refuse_if_busy(old)
+        refuse_conflict(call, endpoint_id(call))
         resource: Resource = {
             "id": (old or {}).get("id", target),
             "name": (old or {}).get("name", call.args["deployment"]),
@@ -58,7 +60,10 @@ def put(call: Call) -> Response:
             "_logs": (old or {}).get("_logs"),
         }
         store.put(target, resource)
-    headers = call.emulator.operations.start(call, "odidp", lambda: deploy(runtime, target))
+    operation = "deployment-update" if old else "deployment-create"
+    first = hold_up(call, operation, lambda: unwanted(runtime, target))
+    work, seconds = lambda: deploy(runtime, target, first), pace(call, operation)
+    headers = call.emulator.operations.start(call, "odidp", work, seconds=seconds)
     return answer(resource, 200 if old else 201, headers)
 
 
@@ -87,6 +92,7 @@ def patch(call: Call) -> Response:
     """Change the number of instances or the tags: no server is touched."""
     body, store = call.json(), call.emulator.store
     runtime_of(call.emulator)
+    refuse_conflict(call, endpoint_id(call))
 
     def change(found: Resource) -> None:
         _refuse_if_busy(found)
@@ -95,7 +101,8 @@ def patch(call: Call) -> Response:
 
     store.need(deployment_id(call), "Deployment")
     resource = store.update(deployment_id(call), change)
-    return answer(resource, 202, call.emulator.operations.start(call, "odidp", lambda: None))
+    seconds = pace(call, "deployment-update")
+    return answer(resource, 202, call.emulator.operations.start(call, "odidp", lambda: None, seconds=seconds))
 
 
 @route("GET", ARM, DEPLOYMENT)
@@ -136,6 +143,7 @@ def delete(call: Call) -> Response:
         if share := endpoint["properties"][kind].get(name):
             message = f"Cannot delete deployment '{name}': {share}% of {kind} goes to it. Set that to 0 first."
             raise ArmError(400, "BadRequest", message)
+    refuse_conflict(call, endpoint["id"])
     set_state(runtime, target, "Deleting")
 
     def work() -> None:
@@ -146,4 +154,5 @@ def delete(call: Call) -> Response:
             retire(runtime, backend, patience=0)
         shutil.rmtree(folder_of(call.emulator, target), ignore_errors=True)
 
-    return Response(status_code=202, headers=call.emulator.operations.start(call, "odidp", work))
+    headers = call.emulator.operations.start(call, "odidp", work, seconds=pace(call, "deployment-delete"))
+    return Response(status_code=202, headers=headers)

@@ -11,6 +11,8 @@ from starlette.responses import JSONResponse, Response
 from emulator.backends import retire
 from emulator.endpoint_rules import ENDPOINT_NAME, auth_mode, check_name, check_traffic, weights
 from emulator.errors import ArmError
+from emulator.fault_injection import pace, refuse_conflict
+from emulator.fault_traffic import as_read, written
 from emulator.identity import object_id
 from emulator.resources import PROVIDER, answer, answer_list, system_data
 from emulator.routing import ARM, WORKSPACE, Call, route
@@ -32,6 +34,11 @@ def scoring_origin(call: Call) -> str:
 @route("PUT", ARM, ENDPOINT)
 def put(call: Call) -> Response:
     """Create or update: traffic and mirror traffic come this way too. Last write wins; there is no ETag."""
+    with runtime_of(call.emulator).lock:
+        return _put(call)
+
+
+def _put(call: Call) -> Response:
     runtime, store, wanted_id = runtime_of(call.emulator), call.emulator.store, endpoint_id(call)
     store.need(call.args["wsid"], "Workspace")
     check_name(call.args["endpoint"], ENDPOINT_NAME, "Endpoint")
@@ -43,6 +50,7 @@ def put(call: Call) -> Response:
     check_traffic(traffic, mirror)
     if old is None:
         _check_free(call, wanted_id)
+    refuse_conflict(call, wanted_id)
     new_keys = {"primaryKey": secrets.token_urlsafe(48), "secondaryKey": secrets.token_urlsafe(48)}
     origin = scoring_origin(call)
     resource: Resource = {
@@ -68,18 +76,19 @@ def put(call: Call) -> Response:
         "_keys": (old or {}).get("_keys") or new_keys,
     }
     store.put(wanted_id, resource)
+    written(call, old, resource)
     runtime.endpoint_ids[call.args["endpoint"].lower()] = wanted_id
 
     def finish(endpoint: Resource) -> None:
         uris = {"scoringUri": f"{origin}/score", "swaggerUri": f"{origin}/swagger.json"}
         endpoint["properties"].update(uris, provisioningState="Succeeded")
 
-    headers = call.emulator.operations.start(call, "oeidp", lambda: _ignore(store.update(wanted_id, finish)))
+    def work() -> None:
+        store.update(wanted_id, finish)
+
+    seconds = pace(call, "endpoint-update" if old else "endpoint-create")
+    headers = call.emulator.operations.start(call, "oeidp", work, seconds=seconds)
     return answer(resource, 200 if old else 201, headers)
-
-
-def _ignore(_: object) -> None:
-    return None
 
 
 def _check_free(call: Call, wanted_id: str) -> None:
@@ -111,13 +120,14 @@ def _user_identity(call: Call, identity_id: str) -> dict[str, Any]:
 @route("GET", ARM, ENDPOINT)
 def read(call: Call) -> Response:
     runtime_of(call.emulator)
-    return answer(call.emulator.store.need(endpoint_id(call), "Endpoint"))
+    return answer(as_read(call, call.emulator.store.need(endpoint_id(call), "Endpoint")))
 
 
 @route("GET", ARM, WORKSPACE + r"/onlineEndpoints")
 def listing(call: Call) -> Response:
     runtime_of(call.emulator)
-    return answer_list(call.emulator.store.children(f"{call.args['wsid']}/onlineEndpoints"))
+    found = call.emulator.store.children(f"{call.args['wsid']}/onlineEndpoints")
+    return answer_list([as_read(call, endpoint) for endpoint in found])
 
 
 @route("DELETE", ARM, ENDPOINT)
@@ -126,6 +136,7 @@ def delete(call: Call) -> Response:
     runtime, store, target = runtime_of(call.emulator), call.emulator.store, endpoint_id(call)
     if store.get(target) is None:
         return Response(status_code=204)
+    refuse_conflict(call, target)
     store.update(target, lambda endpoint: endpoint["properties"].update(provisioningState="Deleting"))
 
     def work() -> None:
@@ -135,7 +146,8 @@ def delete(call: Call) -> Response:
         runtime.endpoint_ids.pop(call.args["endpoint"].lower(), None)
         store.delete(target)
 
-    return Response(status_code=202, headers=call.emulator.operations.start(call, "oeidp", work))
+    headers = call.emulator.operations.start(call, "oeidp", work, seconds=pace(call, "endpoint-delete"))
+    return Response(status_code=202, headers=headers)
 
 
 def _keyed(call: Call) -> Resource:

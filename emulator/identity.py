@@ -24,6 +24,8 @@ EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
 AUDIENCES = {
     "arm": ("https://management.azure.com", "https://management.core.windows.net"),
     "ml": ("https://ml.azure.com",),
+    "metrics": ("https://metrics.monitor.azure.com",),
+    "logs": ("https://api.loganalytics.io", "https://api.loganalytics.azure.com"),
 }
 
 

@@ -34,12 +34,15 @@ class Options:
     home: Path
     ports: dict[str, int]
     operation_seconds: float
+    faults: Path | None = None  # the fault plan
 
 
 def start_serve(options: Options, *, detached: bool) -> subprocess.Popen[bytes]:
     """Start `serve` and return when it is ready. EmulatorError with its sentence when it is not going to be."""
     argv = [sys.executable, "-m", "emulator", "serve", "--home", str(options.home)]
     argv += ["--operation-seconds", str(options.operation_seconds)]
+    if options.faults:
+        argv += ["--faults", str(options.faults.absolute())]
     for name, port in options.ports.items():
         argv += [f"--{name.replace('_', '-')}", str(port)]
     if not detached:

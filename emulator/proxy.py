@@ -46,6 +46,8 @@ class Table:
             r"login\.microsoftonline\.com",
             r"pipelines\.actions\.githubusercontent\.com",
             rf"{label}\.api\.azureml\.ms",
+            rf"{re.escape(self.region)}\.metrics\.monitor\.azure\.com",
+            r"api\.loganalytics\.(?:io|azure\.com)",
             rf"{label}\.{re.escape(self.region)}\.inference\.ml\.azure\.com",
         )
         return self.server_port if any(re.fullmatch(pattern, host) for pattern in ours) else None

@@ -11,6 +11,7 @@ from emulator.routing import Call
 from emulator.store import Resource, public
 
 PROVIDER = "Microsoft.MachineLearningServices"
+BUSY_STATES = frozenset({"Creating", "Updating", "Deleting"})
 
 
 def utc_now() -> str:

@@ -21,6 +21,7 @@ from starlette.responses import PlainTextResponse, Response
 from emulator.backends import Backend
 from emulator.endpoint_rules import MAX_REQUEST_SECONDS, seconds
 from emulator.errors import ArmError
+from emulator.fault_injection import scored
 from emulator.gate import Busy
 from emulator.identity import AUDIENCES
 from emulator.routing import SCORING, Call, route
@@ -141,9 +142,11 @@ async def _answer(runtime: Runtime, call: Call, deployment: Resource, backend: B
         return Outcome(PlainTextResponse(text, status))
     try:
         left = timeout - (time.perf_counter() - began)
-        answer = await asyncio.wait_for(_ask(runtime, call, backend), max(left, 0.001))
+        answer = await asyncio.wait_for(_ask(runtime, call, deployment, backend), max(left, 0.001))
     except TimeoutError:
         return Outcome(PlainTextResponse("upstream request timeout", 408))
+    except ArmError as refused:
+        return Outcome(PlainTextResponse(refused.message, refused.status))
     except httpx.HTTPError:
         return Outcome(PlainTextResponse("upstream connect error or disconnect/reset before headers", 502))
     finally:
@@ -151,7 +154,9 @@ async def _answer(runtime: Runtime, call: Call, deployment: Resource, backend: B
     return Outcome(_dressed(answer), answer.status_code)
 
 
-async def _ask(runtime: Runtime, call: Call, backend: Backend) -> httpx.Response:
+async def _ask(runtime: Runtime, call: Call, deployment: Resource, backend: Backend) -> httpx.Response:
+    if runtime.emulator.faults and (made_up := await scored(call, deployment["id"])):
+        return made_up
     query = f"?{call.raw_query}" if call.raw_query else ""
     url = f"http://127.0.0.1:{backend.port}{call.raw_path}{query}"
     headers = {name: value for name, value in call.headers.items() if name.lower() not in HOP}

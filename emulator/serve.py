@@ -58,12 +58,13 @@ def choose_ports(wanted: dict[str, int], before: Settings | None) -> dict[str, i
     return chosen
 
 
-def prepare(home: Path, wanted: dict[str, int], operation_seconds: float) -> Settings:
+def prepare(home: Path, wanted: dict[str, int], operation_seconds: float, faults: str) -> Settings:
     """Settings of this session, saved: keys stay from one `up` to the next, the session's mark is new."""
     before = saved_settings(home)
     settings = Settings(
         home=home,
         operation_seconds=operation_seconds,
+        faults=faults,
         session=secrets.token_hex(12),
         storage_key=before.storage_key if before else new_storage_key(),
         identity_secret=before.identity_secret if before else secrets.token_urlsafe(24),
@@ -150,7 +151,7 @@ async def session(settings: Settings, follow_stdin: bool) -> None:
             await serving
 
 
-def serve(home: Path, wanted: dict[str, int], operation_seconds: float, follow_stdin: bool) -> int:
+def serve(home: Path, wanted: dict[str, int], operation_seconds: float, faults: str, follow_stdin: bool) -> int:
     """Run the emulator in `home`; returns the exit code (0 stopped when told, 3 a user's mistake, 4 a part failed)."""
     for name in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"):  # an outer emulator's proxy is not ours
         os.environ.pop(name, None)
@@ -161,7 +162,7 @@ def serve(home: Path, wanted: dict[str, int], operation_seconds: float, follow_s
         with lock(home):
             recover(home)
             (home / "pid").write_text(str(os.getpid()))
-            settings = prepare(home, wanted, operation_seconds)
+            settings = prepare(home, wanted, operation_seconds, faults)
             logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
             asyncio.run(session(dataclasses.replace(settings), follow_stdin))
     except EmulatorError as error:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import subprocess
 import time
+from pathlib import Path
 
 from emulator import children
 from emulator.certificates import ensure_certificates
@@ -51,7 +52,11 @@ class Supervisor:
 
         settings = self.settings
         (settings.home / "promptflow" / "pf.yaml").write_text(PF_CONFIG)
-        store = Store(settings.home / "state.db")
+        store, faults = Store(settings.home / "state.db"), None
+        if settings.faults:
+            from emulator.fault_plan import Faults
+
+            faults = Faults(Path(settings.faults), settings.home)
         self.emulator = Emulator(
             settings=settings,
             store=store,
@@ -59,6 +64,7 @@ class Supervisor:
             operations=Operations(store, settings.region, settings.operation_seconds),
             processes=self.processes,
             tokens=Tokens(settings.home, settings.tenant_id),
+            faults=faults,
         )
         self.renew_login()
         return self.emulator

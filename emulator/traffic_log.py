@@ -24,6 +24,22 @@ class Row:
     request_id: str
 
 
+@dataclass(frozen=True)
+class Tally:
+    """So many rows of one minute that are alike in everything that metrics can tell apart."""
+
+    deployment: str
+    minute: int  # since 1970
+    status: int
+    model_status: int
+    mirrored: int
+    requests: int
+    slow: int
+
+
+# Whole tallies come out of the index alone.
+COUNTED = "endpoint, at, latency_ms, deployment, status, model_status, mirrored"
+LONGEST_SECONDS = 900.0  # more than any request takes, waiting and restarts included
 COLUMNS = ", ".join(field.name for field in fields(Row))
 
 
@@ -33,7 +49,7 @@ class TrafficLog:
         self._rows: queue.SimpleQueue[Row | threading.Event] = queue.SimpleQueue()
         with self._open() as database:
             database.execute(f"CREATE TABLE IF NOT EXISTS requests ({COLUMNS})")
-            database.execute("CREATE INDEX IF NOT EXISTS by_endpoint ON requests (endpoint, at)")
+            database.execute(f"CREATE INDEX IF NOT EXISTS by_what_is_counted ON requests ({COUNTED})")
         database.close()
         threading.Thread(target=self._write, name="traffic-log", daemon=True).start()
 
@@ -46,6 +62,24 @@ class TrafficLog:
         query = f"SELECT {COLUMNS} FROM requests WHERE endpoint = ? AND at >= ? ORDER BY at"  # noqa: S608 (our columns)
         with self._open() as database:
             found = [Row(*row) for row in database.execute(query, (endpoint.lower(), since))]
+        database.close()
+        return found
+
+    def tallies(self, endpoint: str, since: float, until: float, slow_ms: float = float("inf")) -> list[Tally]:
+        """Requests answered in [since, until) by minute, those that took over `slow_ms` counted beside; oldest first.
+
+        By when they were answered and not when they came, so that a minute which is over can never grow.
+        """
+        self.flush()
+        query = (
+            "SELECT deployment, CAST(answered / 60 AS INTEGER) AS minute, status, model_status, mirrored, COUNT(*),"
+            " SUM(latency_ms > ?) FROM (SELECT *, at + latency_ms / 1000.0 AS answered FROM requests"
+            " WHERE endpoint = ? AND at >= ? AND at < ?) WHERE answered >= ? AND answered < ?"
+            " GROUP BY deployment, minute, status, model_status, mirrored ORDER BY minute"
+        )
+        values = (slow_ms, endpoint.lower(), since - LONGEST_SECONDS, until, since, until)
+        with self._open() as database:
+            found = [Tally(*row) for row in database.execute(query, values)]
         database.close()
         return found
 

@@ -5,6 +5,7 @@ import re
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from scripts.endpoint import Answer, Endpoint, Requests
 from scripts.errors import AzureFailed, Refused
 from scripts.live import colours
 from scripts.provision import environment_version
+from scripts.rollout.state import Phase, RolloutState
+from scripts.rollout.store import BlobStore
 from scripts.settings import Settings
 
 CODE = Path("serving")
@@ -27,13 +30,15 @@ def deploy(
     *,
     first: bool = False,
     variables: Mapping[str, str] | None = None,
+    over_way_back: bool = False,
 ) -> records.Deployment:
     """Create deployment `colour` (None: the idle one), send it the `smoke` bodies by direct header.
 
     A deployment that is there with the same model, code and settings is kept, so that running this again costs nothing.
     A `first` release gets all traffic.
 
-    Raises Refused for a colour that is live, AzureFailed when it does not start or does not answer.
+    Raises Refused for a colour that is live or needed by a rollout (`over_way_back`: though it is the way back of the
+    last one), AzureFailed when it does not start or does not answer.
     """
     endpoint = Endpoint(settings)
     live = endpoint.traffic()
@@ -45,6 +50,10 @@ def deploy(
         raise Refused(f"Deployment {colour} has {live[colour]}% of the traffic: deploy to the idle colour.")
     if first and live:
         raise Refused(f"--first is for an endpoint without traffic, and {settings.endpoint} has {live}.")
+    if there is not None and not kept:
+        held = BlobStore(settings).read()
+        if why := needed_by(held.state if held else None, colour, records.now(), over_way_back=over_way_back):
+            raise Refused(why)
     if not kept:
         try:
             endpoint.create_deployment(wanted)
@@ -72,6 +81,22 @@ def deploy(
         kept=kept,
         smoke=checked,
     )
+
+
+def needed_by(found: RolloutState | None, colour: str, now: datetime, *, over_way_back: bool = False) -> str:
+    """Why nothing may be deployed over `colour` now: a rollout is moving it, or it is the way back of the last one."""
+    if found is None or colour not in (found.stable, found.candidate):
+        return ""
+    if found.under_way:
+        return f"A rollout of {found.candidate} is under way ({found.phase.value}), and {colour} is part of it."
+    until = found.retain_until
+    if found.phase is Phase.PROMOTED and colour == found.stable and until and now < until and not over_way_back:
+        return (
+            f"Deployment {colour} is the way back from {found.candidate}, "
+            f"promoted at {found.since:%Y-%m-%d %H:%M} UTC, until {until:%Y-%m-%d %H:%M} UTC (retention_hours): "
+            "wait, or give it up with --over-way-back."
+        )
+    return ""
 
 
 def same(deployment: Any, release: str) -> bool:

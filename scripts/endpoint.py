@@ -83,8 +83,28 @@ class Endpoint:
         """The digest tag of the model that a deployment runs."""
         return self.deployed_model(name).digest
 
-    def set_traffic(self, weights: Mapping[str, int], tags: Mapping[str, str] | None = None) -> dict[str, int]:
+    def both(self) -> tuple[dict[str, int], dict[str, int]]:
+        """The weights and the mirror now, without zeros, as one reading."""
+        with azure_ml.explained(f"Reading endpoint {self.name}"):
+            found = self._ml.online_endpoints.get(self.name)
+            return _nonzero(found.traffic), _nonzero(found.mirror_traffic)
+
+    def scale(self, name: str, instances: int) -> None:
+        """Give a deployment so many instances. Raises AzureFailed."""
+        with azure_ml.explained(f"Scaling deployment {name} to {instances}"), azure_ml.waiting(f"Scaling {name}"):
+            deployment = self._ml.online_deployments.get(name, self.name)
+            deployment.instance_count = instances
+            self._ml.online_deployments.begin_create_or_update(deployment).result()
+
+    def set_traffic(
+        self,
+        weights: Mapping[str, int],
+        tags: Mapping[str, str] | None = None,
+        mirror: Mapping[str, int] | None = None,
+    ) -> dict[str, int]:
         """Write all weights at once, then read until Azure says the same. Returns what was read back.
+
+        What is not in `mirror` is mirrored no more.
 
         {} takes the traffic from everybody: the way back of a first release. Raises ValueError for other weights that
         do not add up to 100, AzureFailed when they never read back as written.
@@ -93,12 +113,15 @@ class Endpoint:
             raise ValueError(f"traffic weights must be whole percents that add up to 100, not {dict(weights)}")
         with azure_ml.explained(f"Setting the traffic of {self.name} to {dict(weights)}"):
             endpoint = self._ml.online_endpoints.get(self.name)
+            before = _nonzero(endpoint.traffic)
             endpoint.traffic = dict(weights)
+            endpoint.mirror_traffic = dict(mirror or {})
             endpoint.tags = {**(endpoint.tags or {}), **(tags or {})}
             self._ml.online_endpoints.begin_create_or_update(endpoint).result()
         deadline = time.monotonic() + READ_BACK_SECONDS
         while (seen := self.traffic()) != _nonzero(weights):
-            if time.monotonic() > deadline:
+            # Old weights may still be read for a while; others are somebody else's, and waiting mends nothing.
+            if time.monotonic() > deadline or seen != before:
                 raise AzureFailed(f"Endpoint {self.name} was told {dict(weights)} but still says {seen}.")
             time.sleep(2)
         return seen
@@ -146,6 +169,10 @@ class Requests:
 
     def post(self, body: Mapping[str, Any], deployment: str | None = None) -> Answer:
         """Send one body, to one deployment when named, else where the weights lead. Never raises for an HTTP error."""
+        return self.ask(body, deployment)[0]
+
+    def ask(self, body: Mapping[str, Any], deployment: str | None = None) -> tuple[Answer, str]:
+        """The same, with what was said; "" when that cannot be read."""
         headers = {"Authorization": f"Bearer {self._credential.get_token(azure_ml.SCORING_SCOPE).token}"}
         if deployment:
             headers[DEPLOYMENT_HEADER] = deployment
@@ -153,12 +180,17 @@ class Requests:
         try:
             answer = self._http.post(self._uri, json=body, headers=headers)
         except httpx.HTTPError:
-            return Answer(deployment or "", 0, (time.monotonic() - started) * 1000)
-        return Answer(
-            answer.headers.get(DEPLOYMENT_HEADER, deployment or ""),
-            answer.status_code,
-            (time.monotonic() - started) * 1000,
-        )
+            return Answer(deployment or "", 0, (time.monotonic() - started) * 1000), ""
+        took = (time.monotonic() - started) * 1000
+        by = answer.headers.get(DEPLOYMENT_HEADER, deployment or "")
+        return Answer(by, answer.status_code, took), _said(answer)
+
+
+def _said(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["choices"][0]["message"]["content"])
+    except (ValueError, KeyError, IndexError, TypeError):
+        return ""
 
 
 def _nonzero(weights: Mapping[str, int] | None) -> dict[str, int]:

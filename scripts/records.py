@@ -140,13 +140,14 @@ class Write(Part):
 class Rollout(Record):
     """`rollout.json`: every weight that was written and why the rollout ended as it did.
 
-    `stable` is "" for a first release. `epoch` counts the processes that ran it, `runner` is where the last one ran.
+    `state` is a phase of scripts/rollout/state.py, of a rollout that is still under way too. `stable` is "" for a first
+    release. `epoch` counts the processes that ran it, `runner` is where the last one ran.
     """
 
     endpoint: str
     stable: str
     candidate: str
-    state: Literal["PROMOTED", "ROLLED_BACK", "ROLLBACK_STUCK"]
+    state: str
     reason: str
     verdict_digest: str
     approved_by: str | None = None

@@ -2,10 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from scripts.errors import InvalidInput
@@ -50,7 +51,12 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="MLOPS_", env_nested_delimiter="__", extra="forbid", frozen=True, populate_by_name=True
+        env_prefix="MLOPS_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        validate_default=True,
     )
 
     subscription_id: str = Field(validation_alias="AZURE_SUBSCRIPTION_ID")
@@ -66,6 +72,20 @@ class Settings(BaseSettings):
     training_environment: Image
     serving_environment: Image
     serving: Serving
+    # Who counts the requests of a rollout, and how late: minutes younger than the delay are not asked for yet.
+    monitor: Literal["metrics", "request-log"] = "metrics"
+    rollout_policy: Path = Path("scripts/rollout/policy.yaml")  # steps and limits; see there
+    monitor_delay_minutes: int = Field(3, ge=0, le=60)
+    log_analytics_workspace_id: str = Field("", pattern=r"^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})?$")
+
+    @field_validator("log_analytics_workspace_id")
+    @classmethod
+    def _log_has_a_workspace(cls, value: str, info: ValidationInfo) -> str:
+        if not value and info.data.get("monitor") == "request-log":
+            raise PydanticCustomError(
+                "missing", "monitor: request-log needs the id (a GUID) of the Log Analytics workspace"
+            )
+        return value
 
     @classmethod
     def settings_customise_sources(
@@ -87,6 +107,16 @@ def load(path: Path | None) -> Settings:
             "No environment was chosen: pass --config FILE or set MLOPS_CONFIG, "
             "for example MLOPS_CONFIG=scripts/environments/demo.yaml."
         )
+    return _validated(path, _values(path))
+
+
+def rollout_policy(path: Path | None) -> Path:
+    """The rollout policy of an environment, for who needs nothing else of it. Raises InvalidInput."""
+    default: Path = Settings.model_fields["rollout_policy"].default
+    return Path(_values(path).get("rollout_policy") or default) if path else default
+
+
+def _values(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -95,7 +125,7 @@ def load(path: Path | None) -> Settings:
         raise InvalidInput(f"{path}: not YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(values, dict):
         raise InvalidInput(f"{path}: the settings must be a mapping of names to values.")
-    return _validated(path, values)
+    return values
 
 
 def _validated(path: Path, values: dict[str, Any]) -> Settings:

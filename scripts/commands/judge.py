@@ -23,6 +23,9 @@ def deploy(
     ),
     first: Annotated[bool, typer.Option("--first", help="First release: give it all traffic once it answers.")] = False,
     variable: Annotated[list[str] | None, typer.Option("--variable", help="NAME=VALUE for the server.")] = None,
+    over_way_back: Annotated[
+        bool, typer.Option("--over-way-back", help="Though the colour is the way back of the last release.")
+    ] = False,
     config: Config = None,
     out: Out = Path("out/deployment.json"),
 ) -> None:
@@ -43,6 +46,7 @@ def deploy(
         sample_requests.bodies(smoke)[:SMOKE_REQUESTS],
         first=first,
         variables={name: value for name, _, value in pairs},
+        over_way_back=over_way_back,
     )
     said = (
         f"{'Found' if done.kept else 'Deployed'} {done.model} as {done.deployment} at {done.weight}%: "

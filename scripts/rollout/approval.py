@@ -12,16 +12,17 @@ from pydantic import AwareDatetime
 from scripts import records
 from scripts.errors import AzureFailed, InvalidInput, Refused
 from scripts.rollout.policy import Policy
-from scripts.rollout.state import one_line, run_url
+from scripts.rollout.words import one_line, run_url
 
 if TYPE_CHECKING:
     from eval.verdict import Verdict
+
 
 CLOCKS_DIFFER = timedelta(minutes=1)
 
 
 class Approval(records.Record):
-    """`approval.json`."""
+    """`approval.json`. `policy_digest`: of the rollout policy it was given for; null for any."""
 
     verdict_digest: str
     candidate_model: str
@@ -29,6 +30,7 @@ class Approval(records.Record):
     approved_by: str
     approved_at: AwareDatetime
     run_url: str | None
+    policy_digest: str | None = None
 
 
 def check_pass(verdict: "Verdict") -> None:
@@ -39,7 +41,7 @@ def check_pass(verdict: "Verdict") -> None:
         raise Refused("The verdict names no model digests, so nobody knows what was judged: gate with both models.")
 
 
-def approve(verdict: "Verdict", by: str | None) -> Approval:
+def approve(verdict: "Verdict", by: str | None, policy: Policy) -> Approval:
     """Raises Refused for a verdict that is not a bound pass, or when nobody has approved."""
     check_pass(verdict)
     return Approval(
@@ -49,6 +51,7 @@ def approve(verdict: "Verdict", by: str | None) -> Approval:
         approved_by=one_line(by) if by and one_line(by) else _who(),
         approved_at=records.now(),
         run_url=run_url() or None,
+        policy_digest=policy.digest,
     )
 
 
@@ -59,11 +62,13 @@ def check_approval(approval: Approval, verdict: "Verdict", policy: Policy, now: 
             f"{approval.approved_by} approved verdict {approval.verdict_digest[:12]}, "
             f"but this is verdict {verdict.digest[:12]}: approve this one."
         )
+    if approval.policy_digest not in (None, policy.digest):
+        raise Refused(f"{approval.approved_by} approved a rollout by another policy: approve this one.")
     if approval.approved_at > now + CLOCKS_DIFFER:
         raise Refused(f"The approval is dated {approval.approved_at}, which has not come yet: approve again.")
-    if now - approval.approved_at > timedelta(hours=policy.approval_max_age_hours):
+    if now - approval.approved_at > timedelta(hours=policy.approval.max_age_hours):
         raise Refused(
-            f"The approval by {approval.approved_by} is older than {policy.approval_max_age_hours:g} hours: "
+            f"The approval by {approval.approved_by} is older than {policy.approval.max_age_hours:g} hours: "
             "approve again."
         )
 

@@ -14,9 +14,9 @@ from scripts import records
 from scripts.endpoint import Endpoint
 from scripts.errors import AzureFailed, InvalidInput, Refused
 from scripts.rollout import state
-from scripts.rollout.decide import Phase
-from scripts.rollout.state import RolloutState, Weights, all_to, nonzero, one_line, runner, whole
+from scripts.rollout.state import Phase, RolloutState, Weights, all_to, nonzero
 from scripts.rollout.store import Fenced, Store, Tenure, claim
+from scripts.rollout.words import one_line, runner, whole
 
 ROLLBACK_TRIES = 5
 RETRY_SECONDS = 5.0  # times the number of the try: Azure refuses a write while another one is under way
@@ -136,8 +136,10 @@ def going_back(found: RolloutState | None, to: str, reason: str, endpoint: str, 
             epoch=1,
             runner=runner(),
             phase=Phase.ROLLING_BACK,
+            since=now,
             standing=nonzero(was),
             intent=all_to(to),
+            tries=1,
             writes=[write],
             reason=reason,
             started_at=now,
@@ -148,7 +150,10 @@ def going_back(found: RolloutState | None, to: str, reason: str, endpoint: str, 
         epoch=found.epoch + 1,
         runner=runner(),
         phase=Phase.ROLLING_BACK,
+        since=now,
         intent=all_to(to),
+        intent_mirror={},
+        tries=1,
         writes=[*found.writes, write],
         reason=reason,
     )
@@ -190,7 +195,7 @@ def write_back(
 
 def _confirmed(tenure: Tenure, to: str, tell: Callable[[str], None]) -> bool:
     try:
-        tenure.put(phase=Phase.ROLLED_BACK, intent=None, standing=all_to(to))
+        tenure.put(phase=Phase.ROLLED_BACK, intent=None, standing=all_to(to), mirror={}, tries=0)
     except (Fenced, AzureFailed) as error:  # traffic is back; another way back may be under way as well
         tell(f"  {error}")
         return False

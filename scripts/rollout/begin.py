@@ -1,18 +1,20 @@
 """What is settled before a rollout moves anything: which colours, which models, whose approval, new or resumed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from scripts import records
 from scripts.endpoint import Endpoint
 from scripts.errors import InvalidInput, Refused
-from scripts.rollout import resume
+from scripts.rollout import preflight, resume
 from scripts.rollout.approval import Approval, check_approval, check_pass
-from scripts.rollout.decide import Phase
 from scripts.rollout.policy import Policy
 from scripts.rollout.resume import Move
-from scripts.rollout.state import RolloutState, all_to, runner
+from scripts.rollout.state import Phase, RolloutState, all_to
 from scripts.rollout.store import Held, Store, Tenure
+from scripts.rollout.words import runner
 
 if TYPE_CHECKING:
     from eval.verdict import Verdict
@@ -60,20 +62,25 @@ def only_idle(deployed: Sequence[str], traffic: dict[str, int], name: str) -> st
     raise InvalidInput(f"Endpoint {name} has several deployments without traffic: choose one with --candidate {idle}.")
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What is to go live, and by which rules. `candidate` None: the idle colour."""
+
+    verdict: "Verdict"
+    policy: Policy
+    candidate: str | None = None
+    approval: Approval | None = None
+    again: bool = False
+
+
 def begin(
-    endpoint: Endpoint,
-    store: Store,
-    verdict: "Verdict",
-    candidate: str | None,
-    policy: Policy,
-    *,
-    approval: Approval | None = None,
-    again: bool = False,
-) -> tuple[Tenure | RolloutState, bool, str]:
-    """Take the rollout that is to be run; whether its weights are in force already; what was found.
+    endpoint: Endpoint, store: Store, wanted: Wanted, see: Callable[[str, str, datetime], None]
+) -> tuple[Tenure | RolloutState, str]:
+    """Take the rollout that is to be run; what was found. `see` raises Refused when requests cannot be counted.
 
     A state instead of a hold on one: it was promoted before and there is nothing to do. Raises Refused, InvalidInput.
     """
+    verdict, candidate = wanted.verdict, wanted.candidate
     check_pass(verdict)
     held, traffic = store.read(), endpoint.traffic()
     found = held.state if held else None
@@ -83,37 +90,45 @@ def begin(
     if candidate is None:
         live_colour(traffic, first=first)
         candidate = only_idle(sorted(endpoint.deployments()), traffic, endpoint.name)
-    asked = resume.Asked(verdict.digest, candidate, again)
-    move, why = resume.plan(found, traffic, asked, policy.max_looks, records.now())
+    move, why = resume.plan(found, traffic, resume.Asked(verdict.digest, candidate, wanted.again), records.now())
     if move is Move.REFUSE:
         raise Refused(why)
-    if held is None or move is Move.START:
-        if approval:
-            check_approval(approval, verdict, policy, records.now())
-        stable = live_colour(traffic, first=first)
-        if stable == candidate:
-            raise Refused(f"Deployment {candidate} already has all the traffic.")
-        check_verdict(verdict, endpoint, stable, candidate)
-        return (
-            Tenure(store, _new(endpoint.name, held, verdict, (stable, candidate), policy, approval), held),
-            False,
-            why,
-        )
-    if move is Move.DONE:
-        return held.state, True, why
-    mine = _taken_over(endpoint, store, held, verdict, move, why)
-    return mine, move is Move.CONFIRM and mine.state.phase is Phase.SET, mine.state.reason
+    if held is not None and move is Move.DONE:
+        return held.state, why
+    if wanted.approval:
+        check_approval(wanted.approval, verdict, wanted.policy, records.now())
+    if held is not None and move is Move.TAKE_OVER:
+        return _taken_over(store, held, wanted.approval), why
+    stable = live_colour(traffic, first=first)
+    if stable == candidate:
+        raise Refused(f"Deployment {candidate} already has all the traffic.")
+    preflight.whole(endpoint, stable, candidate)
+    check_verdict(verdict, endpoint, stable, candidate)
+    preflight.fresh(verdict, wanted.policy, records.now())
+    see(stable, candidate, records.now())
+    return Tenure(store, _new(endpoint.name, held, wanted, stable, candidate), held), why
 
 
-def _new(
-    endpoint: str,
-    held: Held | None,
-    verdict: "Verdict",
-    names: tuple[str, str],
-    policy: Policy,
-    approval: Approval | None,
-) -> RolloutState:
-    stable, candidate = names
+def carry_on(endpoint: str, store: Store, policy: Policy, approval: Approval | None) -> Tenure:
+    """Take the rollout that is under way, whatever it is of. Raises Refused when there is none, Fenced."""
+    held = store.read()
+    if held is None or not held.state.under_way:
+        ended = f": the last one is {held.state.phase.value}" if held else ""
+        raise Refused(f"No rollout of {endpoint} is under way{ended}. Begin one with `rollout start`.")
+    if held.state.policy_digest not in ("", policy.digest):
+        raise Refused("The rollout was begun with another policy: tick it with that one, or take it back.")
+    return _taken_over(store, held, approval)
+
+
+def _taken_over(store: Store, held: Held, approval: Approval | None) -> Tenure:
+    changes: dict[str, Any] = {"epoch": held.state.epoch + 1, "runner": runner()}
+    if approval:
+        changes["approval"] = approval
+    return Tenure(store, held.state.changed(**changes), held)
+
+
+def _new(endpoint: str, held: Held | None, wanted: Wanted, stable: str, candidate: str) -> RolloutState:
+    verdict, policy, approval = wanted.verdict, wanted.policy, wanted.approval
     now = records.now()
     return RolloutState(
         endpoint=endpoint,
@@ -122,28 +137,15 @@ def _new(
         stable_model=verdict.baseline_model or "",
         candidate_model=verdict.candidate_model or "",
         verdict_digest=verdict.digest,
-        approved_by=approval.approved_by if approval else None,
+        policy_digest=policy.digest,
+        approval=approval,
         epoch=held.state.epoch + 1 if held else 1,
         runner=runner(),
-        phase=Phase.SET,
+        phase=Phase.PROVISIONING,
+        since=now,
         plan=policy.steps if stable else FIRST_RELEASE,
         standing=all_to(stable),
         reason=f"the candidate passed the gate{f' and {approval.approved_by} approved it' if approval else ''}",
         started_at=now,
         updated_at=now,
     )
-
-
-def _taken_over(endpoint: Endpoint, store: Store, held: Held, verdict: "Verdict", move: Move, why: str) -> Tenure:
-    found = held.state
-    if move is not Move.GO_BACK:
-        try:
-            check_verdict(verdict, endpoint, found.stable, found.candidate)
-        except (Refused, InvalidInput) as error:  # a model was changed under a rollout that has begun
-            move, why = Move.GO_BACK, f"taken over from {found.runner}: {error}"
-    changes: dict[str, Any] = {"epoch": found.epoch + 1, "runner": runner(), "reason": why, "phase": Phase.SET}
-    if move is Move.CONFIRM:
-        changes |= {"standing": found.intent or found.standing, "intent": None}
-    if move is Move.GO_BACK:
-        changes |= {"phase": Phase.ROLLING_BACK, "intent": all_to(found.stable)}
-    return Tenure(store, found.changed(**changes), held)

@@ -1,144 +1,153 @@
-"""What a rollout does next: a pure function of where it is and what its own requests came to. No I/O, no clock."""
+"""What a rollout does next: a pure function of what it remembers, what is seen now, and the time. No I/O, no clock.
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+`step` is asked again and again, by whoever runs the rollout at that moment; between two questions its effects are
+carried out. Whatever it means to write it first says in the state (`intent`), and a write counts when it is read back:
+so a process may die anywhere, and for the next one nothing is special. See docs/rollout.md for the states.
+"""
 
+from datetime import datetime, timedelta
+
+from scripts.rollout.effects import Page, SetTraffic, Wait
+from scripts.rollout.evidence import harmful
+from scripts.rollout.observation import MOVES, STANDS, Observation
 from scripts.rollout.policy import Policy
+from scripts.rollout.stages import HANDLERS, more, not_ready
+from scripts.rollout.state import GOING_BACK, TERMINAL, Phase, RolloutState, Weights, all_to, nonzero
+from scripts.rollout.transitions import SHORT, Decision, back, changed, held, minutes, writing_back
+
+STALE = timedelta(minutes=2)  # for so long after a write the weights before it may still be read
+TRIES = 5  # writes of the same weights
 
 
-class Phase(StrEnum):
-    SET = "SET"  # the weight of this step is to be written
-    BAKE = "BAKE"  # it was read back; requests are being judged
-    ROLLING_BACK = "ROLLING_BACK"  # stable is to get everything
-    PROMOTED = "PROMOTED"
-    ROLLED_BACK = "ROLLED_BACK"
+def step(state: RolloutState, seen: Observation, now: datetime, policy: Policy) -> Decision:
+    """The next state, and the effects to carry out before asking again. Neither an effect nor a Wait: it has ended."""
+    if state.phase in TERMINAL:
+        return state, ()
+    if state.phase in GOING_BACK:
+        return _returning(state, seen, now)
+    if seen.blind:
+        return _blind(state, now, policy)
+    return _forward(state, seen, now, policy)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """One request: by which side it was answered, and whether the answer was good."""
-
-    by_candidate: bool
-    ok: bool
-
-
-@dataclass(frozen=True)
-class State:
-    """`step` indexes the policy's steps; `looks` counts judgements made so far in the whole rollout."""
-
-    phase: Phase = Phase.SET
-    step: int = 0
-    looks: int = 0
-    reason: str = "the candidate passed the gate"
+def _forward(state: RolloutState, seen: Observation, now: datetime, policy: Policy) -> Decision:
+    state = absorbed(_sighted(state, now), seen, policy)
+    latest = seen.batches[-1] if seen.batches else None
+    alone = state.standing == all_to(state.candidate)
+    if why := _trouble(state, seen, now) or harmful(state.evidence, latest, policy, alone=alone):
+        return back(state, why, now, seen)
+    if state.intent is not None:
+        return _settled(state, state.intent, seen, now, policy)
+    if (seen.weights, seen.mirror) != (state.standing, state.mirror):
+        return state, (Wait(SHORT, "Azure to say everywhere what it confirmed"),)
+    return HANDLERS[state.phase](state, seen, now, policy)
 
 
-@dataclass(frozen=True)
-class Observation:
-    """What has been seen: `here` at this weight, `all` since the rollout began (both in order of sending).
-
-    `traffic_confirmed`: the weights read back are the ones this step wants.
-    """
-
-    traffic_confirmed: bool
-    here: Sequence[Outcome] = ()
-    all: Sequence[Outcome] = ()
-
-
-@dataclass(frozen=True)
-class SetCandidate:
-    """Give the candidate this weight and stable the rest, read it back."""
-
-    weight: int
+def _returning(state: RolloutState, seen: Observation, now: datetime) -> Decision:
+    if state.tries and (seen.weights, seen.mirror) == (all_to(state.stable), {}):
+        home = {"standing": all_to(state.stable), "mirror": {}, "intent": None, "intent_mirror": {}}
+        return changed(state, phase=Phase.ROLLED_BACK, since=now, tries=0, **home), ()
+    stuck = state.tries >= TRIES and state.phase is not Phase.ROLLBACK_STUCK
+    if stuck:
+        state = changed(state, phase=Phase.ROLLBACK_STUCK, since=now)
+    pause = (Wait(SHORT, "Azure to take the weights back"),) if state.tries else ()
+    paged = (Page(f"{state.endpoint} does not go back to {state.stable or 'nobody'}: {state.reason}"),) if stuck else ()
+    state, effects = writing_back(state)
+    return state, (*paged, *effects, *pause)
 
 
-@dataclass(frozen=True)
-class SendRequests:
-    """Gather more evidence at this weight."""
-
-    count: int
-
-
-Effect = SetCandidate | SendRequests | None
-
-
-def step(state: State, seen: Observation, policy: Policy) -> tuple[State, Effect]:
-    """The next state and the one effect to run before asking again; None when the rollout has ended."""
-    match state.phase:
-        case Phase.PROMOTED | Phase.ROLLED_BACK:
-            return state, None
-        case Phase.ROLLING_BACK:
-            if seen.traffic_confirmed:
-                return replace(state, phase=Phase.ROLLED_BACK), None
-            return state, SetCandidate(0)
-        case Phase.SET:
-            if seen.traffic_confirmed:
-                return replace(state, phase=Phase.BAKE), SendRequests(policy.requests_per_look)
-            return state, SetCandidate(policy.steps[state.step])
-        case Phase.BAKE:
-            return _bake(state, seen, policy)
+def _blind(state: RolloutState, now: datetime, policy: Policy) -> Decision:
+    """Nothing moves without sight; with traffic on the candidate not for long either."""
+    since = state.blind_since or now
+    state = changed(state, blind_since=since)
+    dark, limit = now - since, timedelta(minutes=policy.hard.blind_minutes)
+    given = (state.standing, state.mirror, state.intent or {}, state.intent_mirror)
+    exposed = any(weights.get(state.candidate) for weights in given)
+    if exposed and dark >= 2 * limit:
+        return back(state, f"nothing could be read from Azure for {minutes(dark)}", now)
+    if dark >= limit and state.phase in (Phase.BAKE, Phase.POST_BAKE):
+        return held(state, f"nothing can be read from Azure since {since:%H:%M} UTC", now)
+    return state, (Wait(SHORT, "Azure to be readable again"),)
 
 
-def _bake(state: State, seen: Observation, policy: Policy) -> tuple[State, Effect]:
-    if not seen.traffic_confirmed:
-        return _back(state, "the weights read back are not the ones this rollout wrote (drift)")
-    looked = replace(state, looks=state.looks + 1)
-    harm = harm_shown(seen, policy)
-    if harm:
-        return _back(looked, harm)
-    answered = sum(outcome.by_candidate for outcome in seen.here)
-    if answered < policy.min_candidate_requests:
-        if len(seen.here) >= policy.max_requests_per_step or looked.looks >= policy.max_looks:
-            return _back(
-                looked,
-                f"only {answered} of {len(seen.here)} requests reached the candidate: no evidence is not success",
-            )
-        return looked, SendRequests(policy.requests_per_look)
-    weight = policy.steps[state.step]
-    reason = f"{answered} requests answered at {weight}% without harm shown"
-    if state.step + 1 == len(policy.steps):
-        return replace(looked, phase=Phase.PROMOTED, reason=reason), None
-    following = replace(looked, phase=Phase.SET, step=state.step + 1, reason=reason)
-    return following, SetCandidate(policy.steps[following.step])
+def _sighted(state: RolloutState, now: datetime) -> RolloutState:
+    """Who was held for blindness goes on; the minutes in the dark do not count as baking."""
+    if state.blind_since is None:
+        return state
+    state = changed(state, blind_since=None)
+    if state.phase is not Phase.HELD:
+        return state
+    last = state.step + 1 == len(state.plan)
+    return changed(state, phase=Phase.POST_BAKE if last else Phase.BAKE, since=now, held_since=None)
 
 
-def _back(state: State, reason: str) -> tuple[State, Effect]:
-    return replace(state, phase=Phase.ROLLING_BACK, reason=reason), SetCandidate(0)
-
-
-def harm_shown(seen: Observation, policy: Policy) -> str:
-    """Why the candidate is worse than stable, in one sentence; "" when that is not shown.
-
-    Fisher's exact test (one-sided) conditions on the total number of errors, so it needs no error rate to be known.
-    """
-    mine = [outcome.ok for outcome in seen.here if outcome.by_candidate]
-    row = _longest_error_run(mine)
-    if row >= policy.max_errors_in_a_row:
-        return f"{row} requests to the candidate failed in a row"
-    if len(mine) >= policy.min_candidate_requests and mine.count(False) / len(mine) > policy.max_error_rate:
-        failed = f"{mine.count(False)} of {len(mine)} requests to the candidate failed"
-        return f"{failed} (at most {policy.max_error_rate:.0%} may)"
-    p = fisher(seen.all)
-    if p < policy.alpha / policy.max_looks:
-        return f"the candidate fails more often than stable (one-sided Fisher p = {p:.1g})"
+def _trouble(state: RolloutState, seen: Observation, now: datetime) -> str:
+    """What nobody wrote, and a candidate that is not what was judged: reasons to go back at once."""
+    here = (seen.weights, seen.mirror)
+    known = [(state.standing, state.mirror)]
+    if state.intent is not None:
+        known.append((nonzero(state.intent), state.intent_mirror))
+    late = seen.weights == state.previous and now - state.since <= STALE
+    if here not in known and not late:
+        return f"the weights read back, {_told(seen.weights, seen.mirror)}, are not what this rollout wrote (drift)"
+    mine = (seen.deployed or {}).get(state.candidate)
+    if mine is None:
+        return f"deployment {state.candidate} is gone" if state.phase is not Phase.PROVISIONING else ""
+    if mine.state not in (STANDS, *MOVES):
+        return f"deployment {state.candidate} is {mine.state}"
+    for name, judged in ((state.candidate, state.candidate_model), (state.stable, state.stable_model)):
+        there = (seen.deployed or {}).get(name)
+        if there and judged and there.model != judged:
+            return f"deployment {name} runs another model than the one that was judged"
     return ""
 
 
-def fisher(outcomes: Sequence[Outcome]) -> float:
-    """One-sided p-value that the candidate's error rate exceeds stable's; 1.0 when either side has no request."""
-    from scipy.stats import fisher_exact
-
-    candidate = [outcome.ok for outcome in outcomes if outcome.by_candidate]
-    stable = [outcome.ok for outcome in outcomes if not outcome.by_candidate]
-    if not candidate or not stable:
-        return 1.0
-    table = [[candidate.count(False), candidate.count(True)], [stable.count(False), stable.count(True)]]
-    return float(fisher_exact(table, alternative="greater").pvalue)
+def _told(weights: Weights | None, mirror: Weights | None) -> str:
+    return f"{weights}{f' with mirror {mirror}' if mirror else ''}"
 
 
-def _longest_error_run(ok: Sequence[bool]) -> int:
-    longest = run = 0
-    for good in ok:
-        run = 0 if good else run + 1
-        longest = max(longest, run)
-    return longest
+def absorbed(state: RolloutState, seen: Observation, policy: Policy) -> RolloutState:
+    """Every batch counts once, whoever brings it how often."""
+    known, until = state.evidence, state.seen_until
+    for batch in seen.batches or ():
+        if until is None or batch.at > until:
+            known = known.plus(batch, policy, here=batch.at >= state.since)
+            until = batch.at
+    if seen.drops:
+        known = known.with_pairs(list(seen.drops), policy)
+    smoke = state.smoke
+    for ok in seen.smoke:
+        smoke = smoke.plus(ok)
+    slow = state.slow_ms if state.slow_ms is not None else seen.slow_ms
+    return changed(state, evidence=known, seen_until=until, smoke=smoke, slow_ms=slow)
+
+
+def _settled(state: RolloutState, intent: Weights, seen: Observation, now: datetime, policy: Policy) -> Decision:
+    """What was meant is in force, or is written once more if it may still be done."""
+    if (seen.weights, seen.mirror) == (nonzero(intent), state.intent_mirror):
+        return _confirmed(state, intent, now, policy)
+    if state.tries >= TRIES:
+        return back(state, f"Azure did not take the weights {_told(intent, state.intent_mirror)}", now, seen)
+    if obstacle := not_ready(state, seen, now, policy):
+        return state, obstacle
+    again = SetTraffic(intent, state.intent_mirror)
+    return changed(state, tries=state.tries + 1), (again, Wait(SHORT, "Azure to take the weights"))
+
+
+def _confirmed(state: RolloutState, intent: Weights, now: datetime, policy: Policy) -> Decision:
+    phase = state.phase
+    if phase is Phase.SET:
+        phase = Phase.POST_BAKE if state.step + 1 == len(state.plan) else Phase.BAKE
+    state = changed(
+        state,
+        phase=phase,
+        since=now,
+        previous=state.standing,
+        standing=nonzero(intent),
+        mirror=state.intent_mirror,
+        intent=None,
+        intent_mirror={},
+        tries=0,
+        evidence=state.evidence.moved(),
+    )
+    return state, more(state, now, policy)

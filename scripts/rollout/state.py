@@ -3,52 +3,49 @@
 It is kept beside no process (see `store`), so whoever comes next can go on or take the traffic back.
 """
 
-import os
-import socket
-from collections.abc import Sequence
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Self
 
 from pydantic import Field
 
 from scripts import records
-from scripts.rollout.decide import Outcome, Phase, State
+from scripts.rollout.approval import Approval
+from scripts.rollout.evidence import Evidence
+from scripts.rollout.words import one_line
 
 Weights = dict[str, int]
+
+
+class Phase(StrEnum):
+    PROVISIONING = "PROVISIONING"  # the candidate is to stand, with the model that was judged and enough instances
+    SMOKE = "SMOKE"  # requests to it alone
+    SHADOW = "SHADOW"  # a copy of the traffic
+    AWAIT_APPROVAL = "AWAIT_APPROVAL"
+    SET = "SET"  # the weight of this step is to be written
+    BAKE = "BAKE"  # it was read back; requests are being judged
+    POST_BAKE = "POST_BAKE"  # the same at 100 %
+    HELD = "HELD"  # not enough was seen in time, or nothing can be seen: traffic stays, a person is called
+    ROLLING_BACK = "ROLLING_BACK"  # stable is to get everything
+    ROLLBACK_STUCK = "ROLLBACK_STUCK"  # the same, and it has failed before: a person is called, it goes on trying
+    PROMOTED = "PROMOTED"
+    ROLLED_BACK = "ROLLED_BACK"
+
+
 TERMINAL = (Phase.PROMOTED, Phase.ROLLED_BACK)
-GOING_BACK = (Phase.ROLLING_BACK, Phase.ROLLED_BACK)
-TAG_LENGTH = 200  # Azure takes 256
+GOING_BACK = (Phase.ROLLING_BACK, Phase.ROLLBACK_STUCK, Phase.ROLLED_BACK)
 
 
-class Tally(records.Part):
-    """All requests of the rollout so far. Fisher's test needs no more, so it goes on after a runner died."""
+class Smoke(records.Part):
+    """Requests by direct header: how many in all, and the row of good or of bad ones that they end with."""
 
-    candidate_ok: int = Field(default=0, ge=0)
-    candidate_failed: int = Field(default=0, ge=0)
-    stable_ok: int = Field(default=0, ge=0)
-    stable_failed: int = Field(default=0, ge=0)
+    sent: int = Field(default=0, ge=0)
+    good_row: int = Field(default=0, ge=0)
+    bad_row: int = Field(default=0, ge=0)
 
-    def plus(self, outcomes: Sequence[Outcome]) -> Self:
-        def count(by_candidate: bool, ok: bool) -> int:
-            return sum(each.by_candidate is by_candidate and each.ok is ok for each in outcomes)
-
-        return self.model_copy(
-            update={
-                "candidate_ok": self.candidate_ok + count(True, True),
-                "candidate_failed": self.candidate_failed + count(True, False),
-                "stable_ok": self.stable_ok + count(False, True),
-                "stable_failed": self.stable_failed + count(False, False),
-            }
-        )
-
-    def outcomes(self) -> list[Outcome]:
-        """The same counts as outcomes; their order is lost and does not matter to the test."""
-        return [
-            *[Outcome(True, True)] * self.candidate_ok,
-            *[Outcome(True, False)] * self.candidate_failed,
-            *[Outcome(False, True)] * self.stable_ok,
-            *[Outcome(False, False)] * self.stable_failed,
-        ]
+    def plus(self, ok: bool) -> Self:
+        rows = (self.good_row + 1, 0) if ok else (0, self.bad_row + 1)
+        return type(self)(sent=self.sent + 1, good_row=rows[0], bad_row=rows[1])
 
 
 class RolloutState(records.Record):
@@ -56,8 +53,10 @@ class RolloutState(records.Record):
 
     `stable` is where everything goes when something is wrong ("": to nobody, before a first release). `candidate` is ""
     when a person moved traffic without a rollout. `epoch` rises by one whenever a process takes the state over.
-    `plan` are the candidate's weights in order, `step` its index; `standing` the weights last read back; `intent` those
-    about to be written. `updated_at` is the heartbeat of `runner`.
+    `plan` are the candidate's weights in order, `step` its index, `since` when the phase began. `standing` and `mirror`
+    are the weights last read back, `previous` those before them, `intent` and `intent_mirror` those about to be
+    written, `tries` how often. `seen_until`: minutes before it have been counted. `updated_at` is the heartbeat of
+    `runner`.
     """
 
     endpoint: str
@@ -66,19 +65,30 @@ class RolloutState(records.Record):
     stable_model: str = ""
     candidate_model: str = ""
     verdict_digest: str = ""
-    approved_by: str | None = None
+    policy_digest: str = ""
+    approval: Approval | None = None
     epoch: int = Field(ge=1)
     runner: str
     phase: Phase
+    since: datetime
     plan: list[int] = Field(default_factory=list)
     step: int = Field(default=0, ge=0)
-    looks: int = Field(default=0, ge=0)
-    tally: Tally = Tally()
+    smoke: Smoke = Smoke()
+    slow_ms: float | None = None
+    evidence: Evidence = Evidence()
+    seen_until: datetime | None = None
+    blind_since: datetime | None = None
+    held_since: datetime | None = None
     standing: Weights
+    mirror: Weights = Field(default_factory=dict)
+    previous: Weights | None = None
     intent: Weights | None = None
+    intent_mirror: Weights = Field(default_factory=dict)
+    tries: int = Field(default=0, ge=0)
     writes: list[records.Write] = Field(default_factory=list)
     steps: list[records.Step] = Field(default_factory=list)
     reason: str
+    retain_until: datetime | None = None
     started_at: datetime
     updated_at: datetime
 
@@ -87,12 +97,13 @@ class RolloutState(records.Record):
         return self.phase not in TERMINAL
 
     @property
+    def approved_by(self) -> str | None:
+        return self.approval.approved_by if self.approval else None
+
+    @property
     def weight(self) -> int:
         """The candidate's weight at this step, in percent; 0 when there is no step."""
         return self.plan[self.step] if self.step < len(self.plan) else 0
-
-    def decider(self) -> State:
-        return State(self.phase, self.step, self.looks, self.reason)
 
     def split(self, weight: int) -> Weights:
         """The map to write for a weight of the candidate; {} takes everything from everybody."""
@@ -120,28 +131,6 @@ def nonzero(weights: Weights) -> Weights:
 def all_to(colour: str) -> Weights:
     """Everything to one colour; "" is nobody."""
     return {colour: 100} if colour else {}
-
-
-def runner() -> str:
-    """Where this process runs: the workflow run's address, elsewhere host:pid."""
-    return run_url() or f"{socket.gethostname()}:{os.getpid()}"
-
-
-def run_url() -> str:
-    """The address of this workflow run; "" outside of one."""
-    parts = [os.environ.get(name, "") for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")]
-    return "{}/{}/actions/runs/{}".format(*parts) if all(parts) else ""
-
-
-def whole(text: str) -> str:
-    """A person's text as it can be kept in a record: bytes that are no text are replaced, nothing is cut."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def one_line(text: str) -> str:
-    """A person's text for a tag, an output or a sentence: one line of printable characters, cut."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in whole(text)).split())
-    return line if len(line) <= TAG_LENGTH else line[: TAG_LENGTH - 1] + "…"
 
 
 def tags(phase: Phase, stable: str, reason: str) -> dict[str, str]:

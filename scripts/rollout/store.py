@@ -116,6 +116,10 @@ class Tenure:
         """Write the state with these changes and a fresh heartbeat. Raises Fenced, AzureFailed."""
         self._write(self.state.changed(**changes))
 
+    def replace(self, state: RolloutState) -> None:
+        """Write this state of ours instead, with a fresh heartbeat. Raises Fenced, AzureFailed."""
+        self._write(state.changed())
+
     def check(self) -> None:
         """Read the state afresh. Raises Fenced unless it is as we wrote it last."""
         fresh = self.newest()

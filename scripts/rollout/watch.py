@@ -10,8 +10,7 @@ from scripts import records
 from scripts.endpoint import Endpoint
 from scripts.errors import Refused
 from scripts.rollout import back
-from scripts.rollout.decide import Phase
-from scripts.rollout.state import RolloutState, Weights, all_to, nonzero
+from scripts.rollout.state import Phase, RolloutState, Weights, all_to, nonzero
 from scripts.rollout.store import Store, claim
 
 

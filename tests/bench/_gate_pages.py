@@ -47,13 +47,13 @@ def _percent(share: float) -> str:
     return "<1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
 
 
-def update(page: Path, measured: str) -> bool:
+def update(page: Path, measured: str, begin: str = BEGIN) -> bool:
     """Put the tables where the page keeps them."""
     before = page.read_text(encoding="utf-8")
-    block = f"{BEGIN}\n\n{measured}\n\n{END}"
-    after, found = re.subn(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: block, before, flags=re.DOTALL)
+    block = f"{begin}\n\n{measured}\n\n{END}"
+    after, found = re.subn(f"{re.escape(begin)}.*?{re.escape(END)}", lambda _: block, before, flags=re.DOTALL)
     if found != 1:
-        raise SystemExit(f"✗ {page}: the lines {BEGIN} and {END} are not there once each")
+        raise SystemExit(f"✗ {page}: the lines {begin} and {END} are not there once each")
     if after != before:
         page.write_text(after, encoding="utf-8")
     return after == before

@@ -18,8 +18,8 @@ import yaml
 from eval.verdict import Verdict, invalid_verdict, write_verdict
 from scripts import settings as environments
 from scripts.endpoint import Endpoint
-from scripts.rollout.decide import Phase
-from scripts.rollout.state import RolloutState
+from scripts.rollout import policy as policies
+from scripts.rollout.state import Phase, RolloutState
 from scripts.rollout.store import BlobStore
 from tests.emulator.test_rollout_state import ROOT, Place, Said, command
 
@@ -27,12 +27,21 @@ NAME = "rollout-lives"
 MODELS = {"blue": "b" * 64, "green": "g" * 64}
 SCORE = "import time\ndef init():\n    pass\ndef run(raw):\n    time.sleep(0.2)\n    return {}\n"
 # More evidence than the default, so that there is time to stop it.
-PATIENT = {"min_candidate_requests": 30, "max_requests_per_step": 2000, "max_looks": 100}
+PATIENT = {"bake": {"min_requests": 30}, "sample": {"max_per_step": 2000}}
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
 def lives(ml_client: Any, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    policy = yaml.safe_load(policies.LOCAL.read_text())
+    for part, changes in PATIENT.items():
+        policy[part] |= changes
+    place = deployed(ml_client, tmp_path_factory.mktemp("lives"), policy)
+    write_verdict(place.config.with_name("verdict.json"), passed())
+    return place
+
+
+def deployed(ml: Any, folder: Path, policy: dict[str, Any]) -> Place:
     """blue and green deployed, each with the model that the verdict names; blue has all the traffic."""
     from azure.ai.ml.entities import (
         CodeConfiguration,
@@ -43,16 +52,15 @@ def lives(ml_client: Any, tmp_path_factory: pytest.TempPathFactory) -> Place:
         OnlineRequestSettings,
     )
 
-    folder = tmp_path_factory.mktemp("lives")
     (folder / "code").mkdir()
     (folder / "code" / "score.py").write_text(SCORE)
-    ml_client.environments.create_or_update(Environment(name="tiny", version="1", image="mcr.microsoft.com/any"))
-    ml_client.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name=NAME, auth_mode="aad_token")).result()
+    ml.environments.create_or_update(Environment(name="tiny", version="1", image="mcr.microsoft.com/any"))
+    ml.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name=NAME, auth_mode="aad_token")).result()
     for colour, digest in MODELS.items():
         (folder / colour).mkdir()
         (folder / colour / "model.json").write_text(colour)
         tags = {"digest": digest}
-        ml_client.models.create_or_update(
+        ml.models.create_or_update(
             Model(name=f"tiny-{colour}", version="1", path=str(folder / colour), type="custom_model", tags=tags)
         )
         deployment = ManagedOnlineDeployment(
@@ -66,14 +74,12 @@ def lives(ml_client: Any, tmp_path_factory: pytest.TempPathFactory) -> Place:
             environment_variables={"GUNICORN_CMD_ARGS": "--threads 12"},
             request_settings=OnlineRequestSettings(request_timeout_ms=20000, max_concurrent_requests_per_instance=16),
         )
-        ml_client.online_deployments.begin_create_or_update(deployment).result()
+        ml.online_deployments.begin_create_or_update(deployment).result()
     values = yaml.safe_load((ROOT / "scripts/environments/demo.yaml").read_text())
-    values |= {"resource_group": ml_client.resource_group_name, "workspace": ml_client.workspace_name, "endpoint": NAME}
+    values |= {"resource_group": ml.resource_group_name, "workspace": ml.workspace_name, "endpoint": NAME}
     config = folder / "here.yaml"
     config.write_text(yaml.safe_dump(values))
-    write_verdict(folder / "verdict.json", passed())
-    policy = yaml.safe_load((ROOT / "scripts/rollout/policy.yaml").read_text())
-    (folder / "policy.yaml").write_text(yaml.safe_dump({**policy, **PATIENT}))
+    (folder / "policy.yaml").write_text(yaml.safe_dump(policy))
     place = Place(config, environments.load(config))
     Endpoint(place.settings).set_traffic({"blue": 100}, {"stable": "blue"})
     return place

@@ -16,8 +16,7 @@ import yaml
 from scripts import settings as environments
 from scripts.endpoint import Endpoint
 from scripts.errors import AzureFailed, Refused
-from scripts.rollout.decide import Phase
-from scripts.rollout.state import RolloutState
+from scripts.rollout.state import Phase, RolloutState
 from scripts.rollout.store import BlobStore, Fenced, Held, Tenure, Unreadable, claim
 from tests.scripts.rollout.test_resume import at
 
@@ -98,7 +97,7 @@ def test_a_state_that_was_deleted_is_not_made_again_by_its_old_runner(store: Blo
     mine = Tenure(store, fresh(), None)
     store._blob.delete_blob()
     with pytest.raises((Fenced, AzureFailed)):
-        mine.put(looks=5)
+        mine.put(step=5)
     assert store.read() is None
 
 
@@ -132,10 +131,10 @@ def test_everybody_who_insists_gets_a_turn(store: BlobStore) -> None:
 
 def test_a_process_that_was_fenced_off_learns_it_at_its_next_step(store: BlobStore) -> None:
     mine = Tenure(store, fresh(), None)
-    mine.put(looks=5)
+    mine.put(step=5)
     mine.check()
     other = Tenure(store, mine.state.changed(epoch=4, runner="other"), newest(store))
-    for step in (mine.check, lambda: mine.put(looks=6)):
+    for step in (mine.check, lambda: mine.put(step=6)):
         with pytest.raises(Fenced, match="other"):
             step()
     assert newest(store).state == other.state

@@ -10,8 +10,7 @@ from scripts import records
 from scripts.operate import clear
 from scripts.operate import policy as policies
 from scripts.operate.reap_facts import configured, gather
-from scripts.rollout.decide import Phase
-from scripts.rollout.state import RolloutState
+from scripts.rollout.state import Phase, RolloutState
 from scripts.rollout.store import BlobStore
 
 from .conftest import Azure, Ran
@@ -78,6 +77,7 @@ def roll(azure: Azure, phase: Phase) -> None:
         epoch=1,
         runner="here",
         phase=phase,
+        since=now,
         standing={"blue": 100},
         reason="as the test says",
         started_at=now,

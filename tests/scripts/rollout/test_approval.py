@@ -42,17 +42,17 @@ def in_github(monkeypatch: pytest.MonkeyPatch, folder: Path, answer: str, code: 
 
 
 def test_on_a_desk_it_is_whoever_is_signed_in_or_named() -> None:
-    done = approve(judged(), None)
+    done = approve(judged(), None, POLICY)
     assert (done.approved_by, done.run_url, done.verdict_digest) == (getpass.getuser(), None, "v" * 64)
     assert (done.candidate_model, done.baseline_model) == ("g" * 64, "b" * 64)
-    assert approve(judged(), "  bob\n").approved_by == "bob"
+    assert approve(judged(), "  bob\n", POLICY).approved_by == "bob"
 
 
 def test_in_a_workflow_it_is_the_reviewers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     rejected = {"state": "rejected", "user": {"login": "eve"}}
     bob = {"state": "approved", "user": {"login": "bob"}}
     in_github(monkeypatch, tmp_path, json.dumps([REVIEW, rejected, bob, REVIEW]))
-    done = approve(judged(), None)
+    done = approve(judged(), None, POLICY)
     assert (done.approved_by, done.run_url) == ("alice, bob", "https://github.com/acme/train/actions/runs/42")
     assert (tmp_path / "asked").read_text().strip() == "api repos/acme/train/actions/runs/42/approvals"
 
@@ -72,7 +72,7 @@ def test_nobody_is_nobody(
 ) -> None:
     in_github(monkeypatch, tmp_path, answer, code)
     with pytest.raises(error) as caught:
-        approve(judged(), None)
+        approve(judged(), None, POLICY)
     assert "\n" not in str(caught.value)
 
 
@@ -80,7 +80,7 @@ def test_a_run_without_its_number_is_an_input_error(monkeypatch: pytest.MonkeyPa
     in_github(monkeypatch, tmp_path, "[]")
     monkeypatch.delenv("GITHUB_RUN_ID")
     with pytest.raises(InvalidInput, match="GITHUB_RUN_ID"):
-        approve(judged(), None)
+        approve(judged(), None, POLICY)
 
 
 anything = st.recursive(st.none() | st.booleans() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x))
@@ -94,7 +94,7 @@ def test_what_is_not_a_list_of_reviews_names_nobody(answer: Any) -> None:
 @pytest.mark.parametrize("change", [{"outcome": "fail"}, {"outcome": "inconclusive"}, {"bound": False}])
 def test_only_a_bound_pass_can_be_approved(change: dict[str, object]) -> None:
     with pytest.raises(Refused):
-        approve(judged(**change), "bob")
+        approve(judged(**change), "bob", POLICY)
 
 
 def given_approval(hours: float = 0, digest: str = "v" * 64) -> Approval:

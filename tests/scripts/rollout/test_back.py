@@ -4,17 +4,15 @@ import pytest
 
 from scripts.errors import AzureFailed, InvalidInput, Refused
 from scripts.records import Rollout
-from scripts.rollout.decide import Phase
-from scripts.rollout.status import status
-from tests.scripts.rollout.world import Crash, World, crash, judged, rollback, run, watchdog
-
-BAKING = 14  # an effect within the first step
+from scripts.rollout.state import Phase
+from scripts.rollout.status import drawn, status
+from tests.scripts.rollout.world import Crash, World, baking, crash, judged, rollback, run, watchdog
 
 
 def dead() -> World:
     world = World()
     with pytest.raises(Crash):
-        run(world.actor({BAKING: crash}))
+        run(world.actor({baking(): crash}))
     assert world.weights == {"blue": 90, "green": 10}
     return world
 
@@ -150,7 +148,7 @@ def test_a_model_that_changed_under_a_dead_rollout_goes_back() -> None:
     done = run(world.actor())
     assert isinstance(done, Rollout)
     assert (done.state, world.weights) == ("ROLLED_BACK", {"blue": 100})
-    assert "green runs model" in done.reason
+    assert "another model" in done.reason
 
 
 def test_the_watchdog_asks_when_nothing_says_what_is_right() -> None:
@@ -182,5 +180,9 @@ def test_status_says_what_it_waits_for() -> None:
     assert (said.live, said.phase, said.step, said.weight) == ({"blue": 90, "green": 10}, Phase.BAKE, "1 of 3", 10)
     assert said.waits_for == "enough answers of green at 10%"
     assert said.heartbeat_seconds is not None
+    colours = drawn(said)
+    assert [row[0] for row in colours] == ["blue (stable)", "green (candidate)"]
+    assert colours[1][1].count("█") == 2
+    assert colours[1][1].endswith(" 10 %")
     done = promoted().actor()
     assert status(done.endpoint, done.store).waits_for.startswith("nothing")

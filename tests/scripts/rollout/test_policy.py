@@ -32,3 +32,28 @@ def test_what_is_not_a_policy_is_one_sentence(tmp_path: Path, text: str) -> None
     path.write_text(text)
     with pytest.raises(InvalidInput, match=r"policy\.yaml"):
         policies.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"shadow": {"percent": 51, "minutes": 1}}, "shadow.percent"),
+        ({"probes": {**GOOD["probes"], "max_pairs": 401}}, "probes.max_pairs"),
+        ({"harm": {**GOOD["harm"], "alpha": 0.0}}, "harm.alpha"),
+        ({"harm": {**GOOD["harm"], "signals": {}}}, "harm.signals"),
+        ({"harm": {**GOOD["harm"], "signals": {"error": 0.5, "slow": 0.4}}}, "add up to 1"),
+        ({"harm": {**GOOD["harm"], "signals": {"mood": 1.0}}}, "harm.signals"),
+        ({"bake": {**GOOD["bake"], "minutes": 500}}, "max_minutes"),
+        ({"bad_below": 1.0}, "bad_below"),
+        ({"retention_hours": -1}, "retention_hours"),
+    ],
+)
+def test_numbers_that_cannot_work_name_their_key(tmp_path: Path, change: dict[str, object], where: str) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(yaml.safe_dump({**GOOD, **change}))
+    with pytest.raises(InvalidInput, match=where):
+        policies.load(path)
+
+
+def test_both_policies_that_come_with_it_are_read_and_differ_in_their_digests() -> None:
+    assert policies.load(policies.LOCAL).digest != policies.load().digest

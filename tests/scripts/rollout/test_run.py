@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from scripts.errors import AzureFailed, InvalidInput, Refused
 from scripts.records import Rollout
 from scripts.rollout.begin import check_verdict, live_colour, only_idle
-from scripts.rollout.decide import Phase
-from scripts.rollout.state import RolloutState
-from tests.scripts.rollout.world import POLICY, World, judged, raises_of, run
+from scripts.rollout.state import Phase, RolloutState
+from tests.scripts.rollout.world import POLICY, World, baking, judged, raises_of, run
 
 
 def roll(world: World, fail_on: frozenset[int] = frozenset()) -> Rollout:
@@ -26,7 +25,7 @@ def test_a_good_candidate_is_promoted_and_every_step_is_kept() -> None:
     assert (done.state, world.weights) == ("PROMOTED", {"green": 100})
     assert [step.weight for step in done.steps] == POLICY.steps
     assert [write.traffic for write in done.writes] == world.written
-    assert all(step.requests["green"] >= POLICY.min_candidate_requests for step in done.steps)
+    assert all(step.requests["green"] >= POLICY.bake.min_requests for step in done.steps)
     assert all(step.decision == "advance" for step in done.steps)
     assert (world.state.phase, world.state.steps, world.state.intent) == (Phase.PROMOTED, done.steps, None)
     assert len(raises_of(world)) == len(POLICY.steps)
@@ -35,11 +34,10 @@ def test_a_good_candidate_is_promoted_and_every_step_is_kept() -> None:
 def test_the_state_counts_every_request() -> None:
     world = World()
     done = roll(world)
-    tally = world.state.tally
-    assert tally.candidate_ok == sum(step.requests["green"] for step in done.steps)
-    assert tally.stable_ok == sum(step.requests["blue"] for step in done.steps)
-    assert len(tally.outcomes()) == tally.candidate_ok + tally.stable_ok
-    assert world.state.looks >= len(POLICY.steps)
+    whole = world.state.evidence.whole
+    assert whole.candidate.requests == sum(step.requests["green"] for step in done.steps)
+    assert whole.stable.requests == sum(step.requests["blue"] for step in done.steps)
+    assert whole.candidate.bad == whole.stable.bad == 0
 
 
 def test_a_failing_candidate_gives_everything_back() -> None:
@@ -49,14 +47,14 @@ def test_a_failing_candidate_gives_everything_back() -> None:
     assert (done.state, world.weights) == ("ROLLED_BACK", {"blue": 100})
     assert done.steps[-1].errors["green"] > 0
     assert done.steps[-1].decision == "roll back"
-    assert world.state.tally.candidate_failed == sum(step.errors["green"] for step in done.steps)
+    assert world.state.evidence.whole.candidate.bad == sum(step.errors["green"] for step in done.steps)
     assert (world.tags["stable"], world.state.phase) == ("blue", Phase.ROLLED_BACK)
 
 
 def test_drift_gives_everything_back() -> None:
     world = World()
     actor = world.actor()
-    actor.hooks = {12: lambda: world.weights.update(blue=50, green=50)}
+    actor.hooks = {baking(): lambda: world.weights.update(blue=50, green=50)}
     done = run(actor)
     assert isinstance(done, Rollout)
     assert (done.state, world.weights) == ("ROLLED_BACK", {"blue": 100})
@@ -67,13 +65,13 @@ def test_when_azure_never_takes_the_weights_the_record_says_stuck_and_the_watchd
     world = World()
     done = roll(world, frozenset(range(2, 50)))
     assert done.state == "ROLLBACK_STUCK"
-    assert world.state.phase is Phase.ROLLING_BACK
+    assert world.state.phase is Phase.ROLLBACK_STUCK
 
 
 def test_storage_that_fails_on_the_way_takes_the_traffic_back_all_the_same() -> None:
     world = World()
     actor = world.actor()
-    actor.hooks = {14: lambda: setattr(actor, "store_down", True)}
+    actor.hooks = {baking(): lambda: setattr(actor, "store_down", True)}
     done = run(actor)
     assert isinstance(done, Rollout)
     assert (done.state, world.weights) == ("ROLLED_BACK", {"blue": 100})
@@ -84,7 +82,7 @@ def test_storage_that_fails_on_the_way_takes_the_traffic_back_all_the_same() -> 
 def test_a_candidate_that_was_deleted_on_the_way_does_not_stop_the_way_back() -> None:
     world = World()
     actor = world.actor()
-    actor.hooks = {14: lambda: world.models.pop("green")}
+    actor.hooks = {baking(): lambda: world.models.pop("green")}
     done = run(actor)
     assert isinstance(done, Rollout)
     assert (done.state, world.weights) == ("ROLLED_BACK", {"blue": 100})
@@ -121,7 +119,7 @@ class TestFirstRelease:
         assert isinstance(done, Rollout)
         assert (done.state, world.weights, done.stable) == ("PROMOTED", {"green": 100}, "")
         assert [step.weight for step in done.steps] == [100]
-        assert done.steps[0].requests["green"] >= POLICY.min_candidate_requests
+        assert done.steps[0].requests["green"] >= POLICY.bake.min_requests
 
     def test_harm_takes_the_traffic_from_everybody(self) -> None:
         world = World({})
@@ -137,8 +135,8 @@ class TestFirstRelease:
         done = run(world.actor(), judged(baseline_model=None))
         assert isinstance(done, Rollout)
         assert (done.state, world.weights) == ("ROLLED_BACK", {})
-        assert world.state.tally.candidate_failed > 0
-        assert world.state.tally.stable_failed == 0
+        assert world.state.evidence.whole.candidate.requests == 0
+        assert "smoke" in done.reason
 
     def test_another_model_than_the_judged_one_gets_nothing(self) -> None:
         world = World({})

@@ -5,23 +5,36 @@ The stand-ins keep what the real ones promise: a store write names the version i
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import cache
 from random import Random
+from types import SimpleNamespace
 from typing import Any, cast
 
+from scripts import records
 from scripts.endpoint import Answer, Endpoint, Requests
 from scripts.errors import AzureFailed
 from scripts.records import Rollout
 from scripts.rollout import policy as policies
 from scripts.rollout.back import Rollback, Wish, roll_back
-from scripts.rollout.begin import begin
-from scripts.rollout.run import Executor
-from scripts.rollout.state import RolloutState
+from scripts.rollout.begin import Wanted, begin
+from scripts.rollout.executor import Executor, Tools
+from scripts.rollout.look import Eyes
+from scripts.rollout.run import record_of
+from scripts.rollout.state import Phase, RolloutState
 from scripts.rollout.store import Fenced, Held, Store
 from scripts.rollout.watch import Watch, watch
 
-# Two or three looks are enough for a step, and there are enough of them for a rollout that is resumed.
-POLICY = policies.load().model_copy(update={"requests_per_look": 48, "min_candidate_requests": 6, "max_looks": 40})
+LOCAL = policies.load(policies.LOCAL)
+# Two or three looks are enough for a step.
+POLICY = LOCAL.model_copy(
+    update={
+        "bake": LOCAL.bake.model_copy(update={"min_requests": 6}),
+        "bad_below": 0.4,
+        "sample": LOCAL.sample.model_copy(update={"per_look": 48}),
+    }
+)
+HELLO = [{"messages": ["hello"]}]
 Hook = Callable[[], None]
 
 
@@ -44,6 +57,10 @@ class World:
 
     def __init__(self, weights: dict[str, int] | None = None) -> None:
         self.weights = {"blue": 100} if weights is None else weights
+        self.mirror: dict[str, int] = {}
+        self.instances = {"blue": 1, "green": 1}
+        self.health: dict[str, str] = {}
+        self.slept = timedelta(0)
         self.models = {"blue": "b" * 64, "green": "g" * 64}
         self.tags: dict[str, str] = {}
         self.held: Held | None = None
@@ -62,6 +79,13 @@ class World:
     def written(self) -> list[dict[str, int]]:
         return [event.weights for event in self.events if event.kind == "put"]
 
+    def now(self) -> datetime:
+        """The clock of everybody, put forward by whoever sleeps."""
+        return records.now() + self.slept
+
+    def sleep(self, seconds: float) -> None:
+        self.slept += timedelta(seconds=seconds)
+
     def actor(self, hooks: Mapping[int, Hook] | None = None) -> "Actor":
         self.actors += 1
         return Actor(self, f"actor-{self.actors}", dict(hooks or {}))
@@ -75,6 +99,7 @@ class Actor:
     def __init__(self, world: World, who: str, hooks: dict[int, Hook]) -> None:
         self.world, self.who, self.hooks = world, who, hooks
         self.effects = 0
+        self.reached: dict[Phase, int] = {}  # the effect that first kept a state of this phase
         self.fail_puts: frozenset[int] = frozenset()
         self.puts = 0
         self.lose_answers: frozenset[int] = frozenset()
@@ -106,6 +131,7 @@ class Actor:
         kept = RolloutState.model_validate_json(state.model_dump_json())
         self.world.held = Held(kept, f"etag-{version}")
         self.world.events.append(Event(self.who, "write", state.epoch))
+        self.reached.setdefault(state.phase, self.effects)
         if version in self.lose_answers:  # the transport sends it again and meets its own success
             raise Fenced("another version")
         self.tick()
@@ -121,7 +147,20 @@ class Actor:
         self.tick()
         return dict(self.world.weights)
 
-    def set_traffic(self, weights: Mapping[str, int], tags: Mapping[str, str] | None = None) -> dict[str, int]:
+    def both(self) -> tuple[dict[str, int], dict[str, int]]:
+        self.tick()
+        return dict(self.world.weights), dict(self.world.mirror)
+
+    def scale(self, name: str, instances: int) -> None:
+        self.tick()
+        self.world.instances[name] = instances
+
+    def set_traffic(
+        self,
+        weights: Mapping[str, int],
+        tags: Mapping[str, str] | None = None,
+        mirror: Mapping[str, int] | None = None,
+    ) -> dict[str, int]:
         self.tick()
         assert not weights or sum(weights.values()) == 100
         self.puts += 1
@@ -129,6 +168,7 @@ class Actor:
         if self.puts in self.fail_puts or any(name not in self.world.models for name in weights):
             raise AzureFailed("503")
         self.world.weights = {name: weight for name, weight in weights.items() if weight}
+        self.world.mirror = dict(mirror or {})
         self.world.tags |= tags or {}
         self.tick()
         return dict(self.world.weights)
@@ -137,7 +177,14 @@ class Actor:
         return self.world.models[name]
 
     def deployments(self) -> dict[str, Any]:
-        return dict.fromkeys(self.world.models)
+        return {
+            name: SimpleNamespace(
+                model=model,
+                provisioning_state=self.world.health.get(name, "Succeeded"),
+                instance_count=self.world.instances.get(name, 1),
+            )
+            for name, model in self.world.models.items()
+        }
 
     def exists(self, name: str) -> bool:
         return name in self.world.models
@@ -149,11 +196,10 @@ class Actor:
 
     def post(self, body: Mapping[str, Any], deployment: str | None = None) -> Answer:
         assert body["messages"]
-        assert deployment is None
-        if self.world.silent or not self.world.weights:
+        if self.world.silent or not (self.world.weights or deployment):
             return Answer("", 0, 1.0)
-        to = self.random.choices(list(self.world.weights), list(self.world.weights.values()))[0]
-        failed = to == "green" and self.random.random() < self.world.errors
+        to = deployment or self.random.choices(list(self.world.weights), list(self.world.weights.values()))[0]
+        failed = to == "green" and not deployment and self.random.random() < self.world.errors
         return Answer(to, 424 if failed else 200, 100.0)
 
     @property
@@ -167,6 +213,7 @@ class Actor:
 
 class Judged:
     outcome, bound, reason, digest = "pass", True, "better", "v" * 64
+    created_at = records.now().isoformat()
     candidate_model: str | None = "g" * 64
     baseline_model: str | None = "b" * 64
 
@@ -181,12 +228,21 @@ def quiet(_: str) -> None:
 
 def run(actor: Actor, verdict: Any = None, candidate: str | None = "green", **options: Any) -> Rollout | RolloutState:
     """`rollout run` as one process does it."""
-    mine, in_force, _ = begin(actor.endpoint, actor.store, verdict or judged(), candidate, POLICY, **options)
+    wanted = Wanted(verdict or judged(), POLICY, candidate, **options)
+    mine, _ = begin(actor.endpoint, actor.store, wanted, lambda *_: None)
     if isinstance(mine, RolloutState):
         return mine
-    requests = cast(Requests, actor)
-    sample = [{"messages": ["hello"]}]
-    return Executor(actor.endpoint, requests, sample, POLICY, mine, quiet, in_force=in_force).run()
+    world = actor.world
+    tools = Tools(actor.endpoint, cast(Requests, actor), HELLO, HELLO, Eyes(actor.endpoint, None))
+    return record_of(Executor(tools, POLICY, mine, quiet, sleep=world.sleep, clock=world.now).run())
+
+
+@cache
+def baking() -> int:
+    """An effect within the first step of an undisturbed rollout: its weights are in force and kept."""
+    actor = World().actor()
+    run(actor)
+    return actor.reached[Phase.BAKE] + 2
 
 
 def rollback(actor: Actor, to: str | None = None, *, abort: bool = False) -> Rollback:
