@@ -1,13 +1,16 @@
-"""`rollout simulate`: the dry run before a policy is changed. traffic.py registers it."""
+"""`rollout simulate`, the dry run before a policy is changed, and `rollout ledger`, which records what it can replay.
+
+traffic.py registers both."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scripts.commands.options import Out
-from scripts.errors import InvalidInput
-from scripts.outputs import finish, one_line, table
+from scripts import records, settings
+from scripts.commands.options import Config, Out
+from scripts.errors import InvalidInput, Refused
+from scripts.outputs import console, finish, one_line, table
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -132,3 +135,31 @@ def _cells(row: "Row") -> tuple[str, ...]:
     weights = f"{row.weights.get('stable', 0)}/{row.weights.get('candidate', 0)}"
     counts = (f"{each.bad}/{each.requests}" for each in (row.candidate, row.stable))
     return (f"{row.minute:g}", row.phase.value, weights, *counts, f"{row.e_value:.3g}", row.why)
+
+
+def write_ledger(
+    candidate: Annotated[str, typer.Option(help="The colour that was on trial.")],
+    stable: Annotated[str, typer.Option(help="The colour that it was compared with.")],
+    hours: Annotated[float, typer.Option(min=0.1, max=24 * 31, help="How far back from now.")] = 24,
+    config: Config = None,
+    out: Out = Path("out/ledger.jsonl"),
+) -> None:
+    """Write what Azure Monitor counted for two colours, minute by minute, for `rollout simulate --ledger`.
+
+    Example: `python -m scripts rollout ledger --candidate green --stable blue --hours 3`
+    """
+    from datetime import timedelta
+
+    from scripts.rollout import ledger as step
+    from scripts.rollout.look import batches_of
+    from scripts.rollout.monitor import monitor_of
+
+    values, now = settings.load(config), records.now()
+    found = monitor_of(values, values.endpoint).minutes([candidate, stable], now - timedelta(hours=hours), now)
+    minutes = step.recorded(batches_of(found.get(candidate, []), found.get(stable, [])))
+    if not minutes:
+        raise Refused(f"Azure Monitor knows of no request to {candidate} or {stable} in the last {hours:g} hours.")
+    records.write_text(out, step.written(minutes))
+    requests = sum(minute.candidate.requests + minute.stable.requests for minute in minutes)
+    said = f"{len(minutes)} minutes with {requests} requests, from {minutes[0].at:%Y-%m-%d %H:%M} UTC"
+    console.print(f"• {said}\n  {out} · next: python -m scripts rollout simulate --ledger {out}", highlight=False)

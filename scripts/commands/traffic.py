@@ -7,7 +7,7 @@ import typer
 
 from scripts import records, settings
 from scripts.commands.options import Config, Out
-from scripts.commands.simulate import simulate
+from scripts.commands.simulate import simulate, write_ledger
 from scripts.errors import Refused, ScriptError, Undecided
 from scripts.outputs import console, finish, table
 
@@ -19,6 +19,7 @@ app = typer.Typer()
 rollout = typer.Typer(no_args_is_help=True, help="Move traffic from the live colour to the candidate.")
 app.add_typer(rollout, name="rollout")
 rollout.command()(simulate)
+rollout.command("ledger")(write_ledger)
 
 VerdictFile = Annotated[Path, typer.Option("--verdict", help="The verdict.json of `gate`.")]
 Reason = Annotated[str, typer.Option(help="Why, in any words; kept whole in the record, cut in the endpoint's tags.")]

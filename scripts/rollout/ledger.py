@@ -63,6 +63,20 @@ class Ledger(Source):
         return []
 
 
+def recorded(batches: Sequence[Batch]) -> list[Minute]:
+    """What a monitor counted, as lines of a ledger."""
+    found = []
+    for each in batches:
+        errors = each.signals["error"]
+        both = {"candidate": errors.candidate, "stable": errors.stable}
+        found.append(Minute(at=each.at, **{name: Counted(**count.model_dump()) for name, count in both.items()}))
+    return found
+
+
+def written(minutes: Sequence[Minute]) -> str:
+    return "".join(minute.model_dump_json() + "\n" for minute in minutes)
+
+
 def read_ledger(path: Path) -> list[Minute]:
     """Raises InvalidInput naming the file and the line."""
     try:

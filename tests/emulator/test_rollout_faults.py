@@ -27,11 +27,18 @@ SMOKE = 5  # requests to the candidate before it has traffic
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Faulty, Place]]:
-    folder = tmp_path_factory.mktemp("faults")
-    with faulty_place(folder) as (faulty, variables), environment(variables):
-        place = deployed(faulty.ml, tmp_path_factory.mktemp("colours"), policy())
-        write_verdict(place.config.with_name("verdict.json"), passed())
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Faulty, Place, dict[str, str]]]:
+    with faulty_place(tmp_path_factory.mktemp("faults")) as (faulty, variables):
+        with environment(variables):
+            place = deployed(faulty.ml, tmp_path_factory.mktemp("colours"), policy())
+            write_verdict(place.config.with_name("verdict.json"), passed())
+        yield faulty, place, variables
+
+
+@pytest.fixture
+def here(made: tuple[Faulty, Place, dict[str, str]]) -> Iterator[tuple[Faulty, Place]]:
+    faulty, place, variables = made
+    with environment(variables):  # for each test: between two of them it may be the other emulator's
         yield faulty, place
 
 

@@ -192,3 +192,46 @@ def test_the_watchdog_takes_back_what_a_dead_runner_left(lives: Place, tmp_path:
     assert traffic(lives) == {"blue": 100}
     said = command(lives, tmp_path, "watchdog", "--stale-minutes", "0", "--out", out)
     assert said.outputs.startswith("action=none")
+
+
+def test_start_moves_nothing_and_ticks_go_on_as_far_as_they_may(lives: Place, tmp_path: Path) -> None:
+    """Without an approval up to the wait for one, exit code 2; with it to the end. Any more ticks change nothing."""
+    files = {name: str(lives.config.with_name(name)) for name in ("verdict.json", "careful.yaml")}
+    policy = yaml.safe_load(lives.config.with_name("policy.yaml").read_text())
+    policy["approval"]["required"] = True
+    Path(files["careful.yaml"]).write_text(yaml.safe_dump(policy))
+    out, given = str(tmp_path / "rollout.json"), str(tmp_path / "approval.json")
+    rules = ["--policy", files["careful.yaml"], "--out", out]
+    judged = ["--verdict", files["verdict.json"]]
+    assert command(lives, tmp_path, "rollback", "--to", "blue", "--reason", "x", "--out", out).code == 0
+    assert command(lives, tmp_path, "rollout", "tick", *rules).code == 1  # none is under way
+    said = command(lives, tmp_path, "rollout", "start", *judged, *rules, "--again")
+    assert (said.code, said.outputs.splitlines()[0]) == (0, "state=PROVISIONING"), said.error
+    assert traffic(lives) == {"blue": 100}
+    for _ in range(2):
+        said = command(lives, tmp_path, "rollout", "tick", *rules)
+        assert (said.code, said.outputs.splitlines()[0]) == (2, "state=AWAIT_APPROVAL"), said.error
+        assert traffic(lives) == {"blue": 100}
+    said = command(lives, tmp_path, "rollout", "status", "--out", str(tmp_path / "status.json"))
+    assert json.loads((tmp_path / "status.json").read_text())["waits_for"] == "an approval"
+    assert "green (candidate)" in said.out
+    approve = ["rollout", "approve", *judged, "--by", "alice", "--out", given]
+    assert command(lives, tmp_path, *approve).code == 0  # for the environment's policy, which this is not
+    assert command(lives, tmp_path, "rollout", "tick", *rules, "--approval", given).code == 2
+    assert command(lives, tmp_path, *approve, "--policy", files["careful.yaml"]).code == 0
+    said = command(lives, tmp_path, "rollout", "tick", *rules, "--approval", given)
+    assert (said.code, said.outputs.splitlines()[0]) == (0, "state=PROMOTED"), said.error
+    assert traffic(lives) == {"green": 100}
+    assert command(lives, tmp_path, "rollout", "tick", *rules).code == 1
+
+
+def test_what_the_monitor_counted_can_be_replayed(lives: Place, tmp_path: Path) -> None:
+    recorded, out = tmp_path / "ledger.jsonl", str(tmp_path / "simulated.json")
+    asked = ["rollout", "ledger", "--candidate", "green", "--stable", "blue", "--hours", "1", "--out", str(recorded)]
+    deadline = time.monotonic() + 90  # a minute counts when it is over
+    while (said := command(lives, tmp_path, *asked)).code and time.monotonic() < deadline:
+        assert "knows of no request" in said.error
+        time.sleep(5)
+    minutes = [json.loads(line) for line in recorded.read_text().splitlines()]
+    assert sum(minute["candidate"]["requests"] for minute in minutes) > 0
+    assert command(lives, tmp_path, "rollout", "simulate", "--ledger", str(recorded), "--out", out).code == 0

@@ -165,7 +165,7 @@ WORDS = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=60) 
 @given(WORDS)
 def test_masked_words_are_words_and_read_the_same(words: str) -> None:
     safe = masked(words, most=1000)
-    assert not re.search(r"(?i)[|`<>*_~$\[\]\n@#]|://|www\.", re.sub(r"&#\d+;", "", safe))
+    assert not re.search(r"(?i)[|`<>*_~$\[\]\n@#]|://|www\.", re.sub(r"&#\d+;", "§", safe))
     shown = [t for t in tokens(f"a {safe} b") if t.type not in ("paragraph_open", "paragraph_close", "inline")]
     assert {t.type for t in shown} <= {"text", "text_special", "entity"}
     seen = "".join(t.content for t in shown).replace("\u200b", "")
