@@ -207,4 +207,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from eval.promptflow_home import discard
+
+    code = main()
+    discard()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # all is written; taking promptflow's two thousand modules apart would be a fifth of a second

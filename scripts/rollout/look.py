@@ -1,6 +1,6 @@
 """The executor's eyes: everything a rollout can see of Azure, read afresh, as one `Observation`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,13 +13,17 @@ from scripts.rollout.policy import Policy
 from scripts.rollout.state import RolloutState
 
 MINUTE = timedelta(minutes=1)
+Mirrored = Callable[[Sequence[str], datetime, datetime], dict[str, list[Minute]]]
 
 
 class Eyes:
-    """`monitor` None: nobody else's requests are counted. Model digests are asked for once per deployed model."""
+    """`monitor` None: nobody else's requests are counted. `mirrored` counts copies, which are no users' requests.
 
-    def __init__(self, endpoint: Endpoint, monitor: Monitor | None) -> None:
-        self._endpoint, self._monitor = endpoint, monitor
+    Model digests are asked for once per deployed model.
+    """
+
+    def __init__(self, endpoint: Endpoint, monitor: Monitor | None, mirrored: Mirrored | None = None) -> None:
+        self._endpoint, self._monitor, self._mirrored = endpoint, monitor, mirrored
         self._digests: dict[str, str] = {}
 
     def look(self, state: RolloutState, policy: Policy, now: datetime) -> Observation:
@@ -50,6 +54,8 @@ class Eyes:
         sides = [name for name in (state.candidate, state.stable) if name]
         since = state.seen_until + MINUTE if state.seen_until else state.started_at
         found = self._monitor.minutes(sides, since, now, slow_ms=state.slow_ms)
+        if state.mirror and self._mirrored:
+            found |= self._mirrored([state.candidate], since, now)
         return batches_of(found.get(state.candidate, []), found.get(state.stable, []))
 
 

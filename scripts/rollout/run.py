@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from scripts.rollout.approval import Approval
 from scripts.rollout.begin import Wanted, begin, carry_on
 from scripts.rollout.executor import Executor, Tools
 from scripts.rollout.look import Eyes
-from scripts.rollout.monitor import monitor_of
+from scripts.rollout.monitor import mirrored, monitor_of
 from scripts.rollout.policy import Policy
 from scripts.rollout.preflight import sighted
 from scripts.rollout.probes import Prober
@@ -76,7 +77,8 @@ def _executor(
     settings: Settings, endpoint: Endpoint, mine: Tenure, policy: Policy, sources: Sources, tell: Tell
 ) -> Iterator[Executor]:
     users = policy.evidence == "users"
-    eyes = Eyes(endpoint, monitor_of(settings, endpoint.name) if users else None)
+    copies = partial(mirrored, settings, endpoint.name)
+    eyes = Eyes(endpoint, monitor_of(settings, endpoint.name), copies) if users else Eyes(endpoint, None)
     with Requests(endpoint.scoring_uri()) as requests:
         prober = Prober(requests, sources.prompts, policy.probes.metric) if users else None
         yield Executor(Tools(endpoint, requests, sources.sample, sources.held_out, eyes, prober), policy, mine, tell)

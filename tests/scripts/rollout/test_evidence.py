@@ -1,5 +1,6 @@
 """What the counts come to: harm, enough, and the rules that need no statistics."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,10 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.endpoint import Answer
+from scripts.errors import AzureFailed
 from scripts.rollout import policy as policies
 from scripts.rollout.evidence import Batch, Count, Evidence, Sides, harmful, missing
-from scripts.rollout.look import batch_of, batches_of
+from scripts.rollout.look import Eyes, batch_of, batches_of
 from scripts.rollout.monitor import Minute
+from scripts.rollout.state import Phase
+from tests.scripts.rollout.test_resume import at
+from tests.scripts.rollout.world import World
 
 POLICY = policies.load()
 AT = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -122,3 +127,41 @@ def test_an_answer_from_nobody_counts_against_the_candidate() -> None:
 def test_a_batch_without_errors_is_no_evidence() -> None:
     with pytest.raises(KeyError):
         Evidence().plus(Batch(at=AT, signals={"slow": Sides()}), POLICY)
+
+
+class Counts:
+    """A monitor that has seen a hundred users' requests a minute to blue, and a failing copy or two to green."""
+
+    def minutes(
+        self, deployments: Sequence[str], since: datetime, until: datetime, slow_ms: float | None = None
+    ) -> dict[str, list[Minute]]:
+        assert slow_ms is None
+        assert until > since
+        return {name: [Minute(since, 100, 0)] if name == "blue" else [] for name in deployments}
+
+
+def copies(deployments: Sequence[str], since: datetime, until: datetime) -> dict[str, list[Minute]]:
+    assert until > since
+    return {name: [Minute(since, 18, 2)] for name in deployments}
+
+
+def test_a_shadow_is_judged_by_its_copies_and_each_minute_is_asked_for_once() -> None:
+    eyes = Eyes(World().actor().endpoint, Counts(), copies)
+    shadow = at(Phase.SHADOW, started_at=AT, mirror={"green": 20})
+    until = AT + timedelta(minutes=5)
+    [seen_copy] = eyes.look(shadow, POLICY, until).batches or []
+    assert seen_copy.signals["error"].candidate == Count(requests=20, bad=2)
+    assert seen_copy.signals["error"].stable == Count(requests=100)
+    later = shadow.model_copy(update={"mirror": {}, "seen_until": AT})
+    [users] = eyes.look(later, POLICY, until).batches or []
+    assert (users.at, users.signals["error"].candidate) == (AT + timedelta(minutes=1), Count())
+
+
+def test_a_monitor_that_fails_is_blindness_and_not_silence() -> None:
+    class Down(Counts):
+        def minutes(self, *_: object, **__: object) -> dict[str, list[Minute]]:
+            raise AzureFailed("503")
+
+    found = Eyes(World().actor().endpoint, Down()).look(at(Phase.BAKE, started_at=AT), POLICY, AT)
+    assert found.batches is None
+    assert found.blind
