@@ -96,7 +96,7 @@ def rollout_run(
 
     values = settings.load(config)
     wanted = _wanted(values, verdict, policy, candidate, approval, again=again)
-    _finish(step.run(values, wanted, step.sources_of(traffic, prompts), tell), out)
+    _finish(step.run(values, wanted, step.sources_of(traffic, prompts), tell), out, to_the_end=True)
 
 
 @rollout.command()
@@ -180,8 +180,11 @@ def _wanted(
     return Wanted(read_verdict(verdict), _policy(values, policy), candidate, given, again)
 
 
-def _finish(done: records.Rollout, out: Path) -> None:
-    """Exit code 0 promoted or on its way, 1 taken back, 2 when a person must do something first."""
+def _finish(done: records.Rollout, out: Path, *, to_the_end: bool = False) -> None:
+    """Exit code 0 promoted or on its way, 1 taken back, 2 when a person must do something first.
+
+    `to_the_end`: on its way is not enough, for whoever called is the last to look after it.
+    """
     said = f"Rollout of {done.candidate}: {done.state}, {line(done.reason)}"
     going = done.state not in ("ROLLED_BACK", "ROLLBACK_STUCK")
     outputs = {"state": done.state, "candidate": done.candidate, "stable": done.stable, "reason": line(done.reason)}
@@ -195,6 +198,11 @@ def _finish(done: records.Rollout, out: Path) -> None:
         raise Refused(f"Traffic is back on {done.stable or 'nobody'}: {line(done.reason)}.")
     if done.state == "AWAIT_APPROVAL":
         raise Undecided(f"The rollout of {done.candidate} waits for an approval: `rollout approve`, then go on.")
+    if to_the_end and done.state != "PROMOTED":
+        raise Undecided(
+            f"The rollout of {done.candidate} stopped in {done.state} and its traffic stays as it is: "
+            "`rollout status` says what it waits for. Go on with `rollout run`, or `rollout abort`."
+        )
 
 
 def line(text: str) -> str:

@@ -1,10 +1,13 @@
 """The rollout's executor against an endpoint that fails, drifts and loses requests. (The real endpoint: tests/e2e.)"""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts.errors import AzureFailed, InvalidInput, Refused
+from scripts.commands.traffic import _finish
+from scripts.errors import AzureFailed, InvalidInput, Refused, ScriptError, Undecided
 from scripts.records import Rollout
 from scripts.rollout.begin import check_verdict, live_colour, only_idle
 from scripts.rollout.state import Phase, RolloutState
@@ -223,3 +226,29 @@ def test_azure_that_fails_before_anything_began_leaves_no_state() -> None:
     with pytest.raises(AzureFailed):
         run(actor)
     assert (world.written, world.held) == ([], None)
+
+
+@pytest.mark.parametrize(
+    ("state", "to_the_end", "error"),
+    [
+        ("PROMOTED", True, None),
+        ("BAKE", False, None),  # a tick
+        ("SET", True, Undecided),  # its approval grew too old on the way: nobody must take that for a success
+        ("HELD", True, Undecided),
+        ("AWAIT_APPROVAL", False, Undecided),
+        ("ROLLED_BACK", False, Refused),
+        ("ROLLBACK_STUCK", True, AzureFailed),
+    ],
+)
+def test_the_exit_code_says_who_has_to_act(
+    tmp_path: Path, state: str, to_the_end: bool, error: type[ScriptError] | None
+) -> None:
+    out = tmp_path / "rollout.json"
+    done = roll(World()).model_copy(update={"state": state})
+    if error is None:
+        _finish(done, out, to_the_end=to_the_end)
+    else:
+        with pytest.raises(ScriptError) as caught:
+            _finish(done, out, to_the_end=to_the_end)
+        assert caught.value.exit_code == error.exit_code
+    assert f'"state": "{state}"' in out.read_text()
