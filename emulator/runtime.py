@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from emulator.job_runner import JobRun
 
 log = logging.getLogger(__name__)
+# Shorter than gunicorn's default of two seconds: a connection that the server is just closing loses the request.
+IDLE_CONNECTION_SECONDS = 1.0
 
 
 @dataclass
@@ -53,7 +55,9 @@ class Runtime:
     def http(self) -> httpx.AsyncClient:
         """The client of the pass-throughs. Call it from the server's event loop only: connections belong to a loop."""
         if self._http is None:
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+            limits = httpx.Limits(
+                max_connections=None, max_keepalive_connections=64, keepalive_expiry=IDLE_CONNECTION_SECONDS
+            )
             self._http = httpx.AsyncClient(trust_env=False, timeout=None, limits=limits)  # noqa: S113 (each call has one)
         return self._http
 

@@ -123,6 +123,7 @@ async def session(settings: Settings, follow_stdin: bool) -> None:
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=2,
+            timeout_keep_alive=75,  # longer than clients keep theirs: nobody's request meets a closing connection
         )
         # The protocol is named because asyncio sets TCP_NODELAY only on sockets that say they are TCP.
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
