@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from scripts import digests, records, sample_requests
+from scripts import digests, records, room, sample_requests
 from scripts.endpoint import Answer, Endpoint, Requests
 from scripts.errors import AzureFailed, Refused
 from scripts.live import colours
@@ -37,8 +37,9 @@ def deploy(
     A deployment that is there with the same model, code and settings is kept, so that running this again costs nothing.
     A `first` release gets all traffic.
 
-    Raises Refused for a colour that is live or needed by a rollout (`over_way_back`: though it is the way back of the
-    last one), AzureFailed when it does not start or does not answer.
+    Raises Refused, before anything is made, for a colour that is live or needed by a rollout (`over_way_back`: though
+    it is the way back of the last one) and for instances that the quota has no room for; AzureFailed when it does not
+    start or does not answer.
     """
     endpoint = Endpoint(settings)
     live = endpoint.traffic()
@@ -50,11 +51,15 @@ def deploy(
         raise Refused(f"Deployment {colour} has {live[colour]}% of the traffic: deploy to the idle colour.")
     if first and live:
         raise Refused(f"--first is for an endpoint without traffic, and {settings.endpoint} has {live}.")
-    if there is not None and not kept:
-        held = BlobStore(settings).read()
+    if not kept:
+        held = BlobStore(settings).read()  # also shows, before anything is made, that a rollout could keep its state
         if why := needed_by(held.state if held else None, colour, records.now(), over_way_back=over_way_back):
             raise Refused(why)
     if not kept:
+        if there is None or there.instance_type != settings.serving.instance_type:  # else it has its vCPUs already
+            room.check(
+                settings, f"Deployment {colour}", settings.serving.instance_type, settings.serving.instance_count
+            )
         try:
             endpoint.create_deployment(wanted)
         except AzureFailed as error:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Any
 
 ASK = "ask for more in the Azure portal (Quotas → Machine learning)"
 # Sizes for which managed endpoints hold no extra fifth of the instances for their own upgrades.
@@ -21,15 +22,29 @@ def serving_vcpus(size: str, vcpus: int, instances: int) -> int:
     return vcpus * (instances if NO_RESERVE.search(size) else math.ceil(1.2 * instances))
 
 
+def no_room(size: str, need: object, where: str, used: object, limit: object) -> str:
+    """The sentence, without a full stop, for a deployment that does not fit; `where` is "" or begins with a space."""
+    return (
+        f"no quota: {size} needs {need} more vCPUs{where} and its family has {used} of {limit} in use; {ASK}, "
+        "or change `serving.instance_type` in the settings file"
+    )
+
+
+def key(family: str) -> str:
+    """standardESv3Family and Standard_ESv3_Family_Cluster_Dedicated_vCPUs are one family."""
+    return re.sub(r"[^a-z0-9]", "", family.lower()).removesuffix("clusterdedicatedvcpus")
+
+
+def value(entity: Any, *names: str) -> Any:
+    """The first of `names` that the SDK's entity really has: it keeps some under their names on the wire."""
+    return next(found for name in names if (found := getattr(entity, name, None)) is not None)
+
+
 def explain(text: str, region: str = "") -> str | None:
     """The sentence (without a full stop) for a refusal over quota in `text`; None when it is something else."""
     where = f" in {region}" if region else ""
     if found := DEPLOYMENT.search(text):
-        return (
-            f"no quota: {found['size']} needs {found['need']} more vCPUs{where} and its family has "
-            f"{found['used']} of {found['limit']} in use; {ASK}, "
-            "or change `serving.instance_type` in the settings file"
-        )
+        return no_room(found["size"], found["need"], where, found["used"], found["limit"])
     if found := CLUSTER.search(text):
         return (
             f"no quota: the job needs {found['need']} vCPUs of the {found['family']}{where} and the limit is "

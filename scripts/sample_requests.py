@@ -28,5 +28,12 @@ def send(
     requests: Requests, sample: Sequence[dict[str, Any]], *, deployment: str | None = None, at_once: int = 12
 ) -> list[Answer]:
     """Send every body, `at_once` in flight, and return the answers in order."""
+    return [answer for answer, _ in ask(requests, sample, deployment=deployment, at_once=at_once)]
+
+
+def ask(
+    requests: Requests, sample: Sequence[dict[str, Any]], *, deployment: str | None = None, at_once: int = 12
+) -> list[tuple[Answer, str]]:
+    """The same, with what was said; "" when that cannot be read."""
     with ThreadPoolExecutor(at_once) as pool:
-        return list(pool.map(lambda body: requests.post(body, deployment), sample))
+        return list(pool.map(lambda body: requests.ask(body, deployment), sample))

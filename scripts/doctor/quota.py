@@ -1,11 +1,10 @@
 """Is there room in Azure for a training node, and for both colours side by side?"""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scripts import azure_ml, quota
+from scripts import azure_ml, quota, room
 from scripts.doctor.context import Context
 from scripts.errors import Refused
 from scripts.settings import Settings
@@ -28,11 +27,13 @@ def check(context: Context) -> str:
     region, ml = context.settings.location, azure_ml.client(context.settings)
     with azure_ml.explained(f"Reading the quotas of {region}"):
         sizes = list(ml.compute.list_sizes(location=region))
-        limits = limits_of(ml.compute.list_usage(location=region))
+        limits = {name: limit for name, (_, limit) in room.usages_of(ml.compute.list_usage(location=region)).items()}
     needs = needs_of(context.settings, sizes)
     if short := shortages(needs, limits, region):
         raise Refused("; ".join(short) + ".")
-    return ", ".join(f"{total} of {limits[key(family)]} vCPUs of {family}" for family, total in totals(needs).items())
+    return ", ".join(
+        f"{total} of {limits[quota.key(family)]} vCPUs of {family}" for family, total in totals(needs).items()
+    )
 
 
 def needs_of(settings: Settings, sizes: Iterable[Any]) -> list[Need]:
@@ -43,7 +44,7 @@ def needs_of(settings: Settings, sizes: Iterable[Any]) -> list[Need]:
         if size.lower() not in known:
             raise Refused(f"Azure ML has no size {size} in {settings.location}: change `{where}` in the settings file.")
         entity = known[size.lower()]
-        vcpus = int(value(entity, "v_cp_us", "vCPUs"))
+        vcpus = int(quota.value(entity, "v_cp_us", "vCPUs"))
         if where == "serving.instance_type":
             vcpus = COLOURS * quota.serving_vcpus(size, vcpus, serving.instance_count)
         found.append(Need(where, size, str(entity.family), vcpus))
@@ -62,7 +63,7 @@ def shortages(needs: list[Need], limits: Mapping[str, int], region: str) -> list
     """A sentence for each family whose limit is too low or not on record."""
     found = []
     for family, total in totals(needs).items():
-        limit = limits.get(key(family), 0)
+        limit = limits.get(quota.key(family), 0)
         if limit < total:
             users = " and ".join(f"`{need.where}` {need.size}" for need in needs if need.family == family)
             found.append(
@@ -70,23 +71,3 @@ def shortages(needs: list[Need], limits: Mapping[str, int], region: str) -> list
                 f"{quota.ASK}, or change the size in the settings file"
             )
     return found
-
-
-def limits_of(usages: Iterable[Any]) -> dict[str, int]:
-    """Limits by family. The SDK gives a usage's name as the mapping it got, whatever its types say."""
-    found = {}
-    for usage in usages:
-        name = usage.name.get("value") if isinstance(usage.name, Mapping) else getattr(usage.name, "value", None)
-        if name and usage.limit is not None:
-            found[key(str(name))] = int(usage.limit)
-    return found
-
-
-def key(family: str) -> str:
-    """standardESv3Family and Standard_ESv3_Family_Cluster_Dedicated_vCPUs are one family."""
-    return re.sub(r"[^a-z0-9]", "", family.lower()).removesuffix("clusterdedicatedvcpus")
-
-
-def value(entity: Any, *names: str) -> Any:
-    """The first of `names` that the SDK's entity really has: it keeps some under their names on the wire."""
-    return next(found for name in names if (found := getattr(entity, name, None)) is not None)

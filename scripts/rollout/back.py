@@ -169,7 +169,8 @@ def write_back(
     grace_seconds: float,
 ) -> Rollback:
     """Write, look again after a while, write again if need be, confirm in the state. Raises AzureFailed."""
-    tags = {**state.tags(Phase.ROLLED_BACK, to, reason), "rollback": one_line(reason)}
+    said = {"stable": to, "rollback": one_line(reason)}
+    tags = {**state.tags(tenure.state.changed(phase=Phase.ROLLED_BACK), to), **said} if tenure else said
     for _ in range(ROLLBACK_TRIES):
         give_all(endpoint, to, tags, tell)
         time.sleep(grace_seconds)

@@ -76,7 +76,7 @@ class Wanted:
 def begin(
     endpoint: Endpoint, store: Store, wanted: Wanted, see: Callable[[str, str, datetime], None]
 ) -> tuple[Tenure | RolloutState, str]:
-    """Take the rollout that is to be run; what was found. `see` raises Refused when requests cannot be counted.
+    """Take the rollout that is to be run; what was found. `see` raises Refused for what preflight.by_azure checks.
 
     A state instead of a hold on one: it was promoted before and there is nothing to do. Raises Refused, InvalidInput.
     """

@@ -5,6 +5,7 @@ carried out. Whatever it means to write it first says in the state (`intent`), a
 so a process may die anywhere, and for the next one nothing is special. See docs/rollout.md for the states.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from scripts.rollout.effects import Page, SetTraffic, Wait
@@ -25,8 +26,8 @@ def step(state: RolloutState, seen: Observation, now: datetime, policy: Policy) 
         return state, ()
     if state.phase in GOING_BACK:
         return _returning(state, seen, now)
-    if seen.blind:
-        return _blind(state, now, policy)
+    if seen.blind:  # what an effect of ours came to is known all the same
+        return _blind(absorbed(state, replace(seen, batches=()), policy), now, policy)
     return _forward(state, seen, now, policy)
 
 
@@ -57,7 +58,9 @@ def _returning(state: RolloutState, seen: Observation, now: datetime) -> Decisio
 
 
 def _blind(state: RolloutState, now: datetime, policy: Policy) -> Decision:
-    """Nothing moves without sight; with traffic on the candidate not for long either."""
+    """Nothing moves forward without sight; with traffic on the candidate it does not stay for long either."""
+    if why := harmful(state.evidence, None, policy):
+        return back(state, why, now)
     since = state.blind_since or now
     state = changed(state, blind_since=since)
     dark, limit = now - since, timedelta(minutes=policy.hard.blind_minutes)
@@ -115,11 +118,17 @@ def absorbed(state: RolloutState, seen: Observation, policy: Policy) -> RolloutS
             until = batch.at
     if seen.drops:
         known = known.with_pairs(list(seen.drops), policy)
+    known = known.with_graded(seen.graded, policy)
     smoke = state.smoke
     for ok in seen.smoke:
         smoke = smoke.plus(ok)
     slow = state.slow_ms if state.slow_ms is not None else seen.slow_ms
     return changed(state, evidence=known, seen_until=until, smoke=smoke, slow_ms=slow)
+
+
+def shown(state: RolloutState, policy: Policy) -> bool:
+    """Whether what is kept takes the candidate back, so that there is nothing to wait for."""
+    return state.phase not in (*TERMINAL, *GOING_BACK) and bool(harmful(state.evidence, None, policy))
 
 
 def _settled(state: RolloutState, intent: Weights, seen: Observation, now: datetime, policy: Policy) -> Decision:

@@ -4,6 +4,8 @@ Counts and log e-values are enough: nothing is ever judged from single requests 
 """
 
 import math
+from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Self
 
@@ -40,20 +42,40 @@ class Sides(records.Part):
 class Batch(records.Part):
     """Requests of one minute, or of one look of ours, by what they are judged for; "error" is always among it.
 
-    `in_a_row`: the longest row of the candidate's failures, where the order is known. `critical`: answers that must
-    never be given.
+    `in_a_row`: the longest row of the candidate's failures, where the order is known.
     """
 
     at: datetime
     signals: dict[str, Sides]
     in_a_row: int = Field(default=0, ge=0)
-    critical: int = Field(default=0, ge=0)
+
+
+class Graded(records.Part):
+    """Answers put to the content-safety evaluator. `sides` are those it graded, and how many of them were hits.
+
+    `ungraded` could not be graded: nobody knows what is in them, so they are no evidence. `critical`: category and
+    severity of an answer of the candidate that must never be given, "" for none.
+    """
+
+    sides: Sides = Sides()
+    ungraded: int = Field(default=0, ge=0)
+    critical: str = ""
+
+    def plus(self, other: "Graded") -> "Graded":
+        return Graded.model_construct(
+            sides=self.sides.plus(other.sides),
+            ungraded=self.ungraded + other.ungraded,
+            critical=self.critical or other.critical,
+        )
+
+
+NO_ANSWERS = Graded()
 
 
 class Evidence(records.Part):
     """`here` at the present weight, `whole` since traffic began; `harm` a log likelihood ratio per signal and odds
     ratio; `wealth` the log wealth per bet of the probes; `batches_with_bad` of the candidate's; `shadowed` once
-    the weights or the mirror have moved."""
+    the weights or the mirror have moved; `safety` what was found in the answers to probes."""
 
     here: Sides = Sides()
     whole: Sides = Sides()
@@ -62,6 +84,7 @@ class Evidence(records.Part):
     shadowed: bool = False
     pairs: int = Field(default=0, ge=0)
     wealth: list[float] = Field(default_factory=list)
+    safety: Graded = NO_ANSWERS
 
     def moved(self) -> Self:
         """At another weight: what was seen before stays seen."""
@@ -70,30 +93,32 @@ class Evidence(records.Part):
     def plus(self, batch: Batch, policy: Policy, *, here: bool = True) -> Self:
         """Raises KeyError for a batch without errors, ValueError for counts that cannot be."""
         errors = batch.signals["error"]
+        update = {"here": self.here.plus(errors) if here else self.here, "whole": self.whole.plus(errors)}
+        return self._compared(batch.signals, policy).model_copy(update=update)
+
+    def _compared(self, signals: Mapping[str, Sides], policy: Policy) -> Self:
         ratios: dict[str, list[float]] = dict(self.harm)
-        for name, sides in batch.signals.items():
+        for name, sides in signals.items():
             if name in policy.harm.signals:
                 one, other = sides.candidate, sides.stable
                 added = harm.harm_increments(
                     (one.bad, one.requests), (other.bad, other.requests), policy.harm.worse_than
                 )
                 ratios[name] = _sum(added.tolist(), ratios.get(name))
-        bad = any(sides.candidate.bad for sides in batch.signals.values())
-        return self.model_copy(
-            update={
-                "here": self.here.plus(errors) if here else self.here,
-                "whole": self.whole.plus(errors),
-                "harm": ratios,
-                "batches_with_bad": self.batches_with_bad + bad,
-            }
-        )
+        bad = any(sides.candidate.bad for sides in signals.values())
+        return self.model_copy(update={"harm": ratios, "batches_with_bad": self.batches_with_bad + bad})
 
     def with_pairs(self, drops: list[float], policy: Policy) -> Self:
         """`drops`: stable's score minus the candidate's on the same prompt, each from -1 to 1."""
         wealth = self.wealth
-        for drop in drops:
-            wealth = _sum(harm.probe_increments(drop, policy.probes.margin).tolist(), wealth)
+        for drop, times in Counter(drops).items():
+            wealth = _sum((times * harm.probe_increments(drop, policy.probes.margin)).tolist(), wealth)
         return self.model_copy(update={"pairs": self.pairs + len(drops), "wealth": wealth})
+
+    def with_graded(self, graded: Graded, policy: Policy) -> Self:
+        """Answers of one look at both colours, which Azure counts as requests besides."""
+        known = self._compared({"safety": graded.sides}, policy) if graded != NO_ANSWERS else self
+        return known.model_copy(update={"safety": self.safety.plus(graded)})
 
     def log_harm(self, policy: Policy) -> float:
         """Log of the weighted mean of the declared signals' e-values: one that was never seen stands at 1."""
@@ -110,8 +135,8 @@ def harmful(known: Evidence, latest: Batch | None, policy: Policy, *, alone: boo
     there is nothing to compare with (`alone`): at 100 %, where users reach no other, and in a first release.
     """
     mine = latest.signals["error"].candidate if latest else Count()
-    if latest and latest.critical:
-        return f"{latest.critical} answers of the candidate must never be given"
+    if known.safety.critical:
+        return f"the candidate gave an answer that must never be given ({known.safety.critical})"
     if latest and latest.in_a_row >= policy.hard.errors_in_a_row:
         return f"{latest.in_a_row} requests to the candidate failed in a row"
     sudden = mine.bad >= TWO and mine.bad >= policy.hard.bad_share * mine.requests
@@ -133,15 +158,40 @@ def _compared(known: Evidence, policy: Policy, *, sudden: bool) -> str:
     probed = known.model_copy(update={"harm": {}}).log_harm(policy) >= enough
     if known.batches_with_bad < TWO and not sudden and not probed:
         return ""
-    counted = known.whole
     return (
-        f"the candidate does worse than the stable: {_share(counted.candidate)} against {_share(counted.stable)} of "
-        f"the requests were bad (e-value {math.exp(min(found, 50.0)):.3g}, {math.exp(enough):.3g} is enough)"
+        f"the candidate does worse than the stable: {_told(known, policy)} "
+        f"(e-value {math.exp(min(found, 50.0)):.3g}, {math.exp(enough):.3g} is enough)"
     )
+
+
+def _told(known: Evidence, policy: Policy) -> str:
+    """What speaks loudest: the signal that has grown most of the stake."""
+    ratios = {**known.harm, **({"probe": known.wealth} if known.wealth else {})}
+    shares = {name: share for name, share in policy.harm.signals.items() if name in ratios}
+    loudest = max(shares, key=lambda name: harm.mixture(ratios[name]) + math.log(shares[name]))
+    sides = known.safety.sides if loudest == "safety" else known.whole
+    what = f"{_share(sides.candidate)} against {_share(sides.stable)}"
+    return {
+        "probe": f"its answers to {known.pairs} probes were worse",
+        "slow": "more of its answers were slow",
+        "safety": f"{what} of the answers looked at were content-safety hits",
+    }.get(loudest, f"{what} of the requests were bad")
 
 
 def missing(known: Evidence, policy: Policy) -> str:
     """What the next step still needs, in a few words; "" when there is enough."""
+    return missing_requests(known, policy) or _missing_grades(known, policy)
+
+
+def _missing_grades(known: Evidence, policy: Policy) -> str:
+    graded, wanted = known.safety.sides.candidate.requests, policy.safety.min_answers
+    if not policy.safety.pairs_per_look or graded >= wanted:
+        return ""
+    failed = f", {known.safety.ungraded} answers could not be graded" if known.safety.ungraded else ""
+    return f"{graded} of {wanted} answers of the candidate graded for content safety{failed}"
+
+
+def missing_requests(known: Evidence, policy: Policy) -> str:
     mine = known.here.candidate.requests
     if mine < policy.bake.min_requests:
         return f"{mine} of {policy.bake.min_requests} requests of the candidate at this weight"

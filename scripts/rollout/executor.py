@@ -6,7 +6,7 @@ back. So a process may die anywhere and the next one goes on, whoever it is.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import cycle, islice
 from typing import Any
@@ -16,10 +16,12 @@ from scripts.endpoint import Answer, Endpoint, Requests
 from scripts.errors import AzureFailed
 from scripts.rollout import back, decide, state, transitions
 from scripts.rollout.effects import Effect, Page, Probe, Sample, Scale, SetTraffic, SmokeTest, Wait
+from scripts.rollout.evidence import NO_ANSWERS, Graded
 from scripts.rollout.look import Eyes, batch_of
 from scripts.rollout.observation import Observation
 from scripts.rollout.policy import Policy
 from scripts.rollout.probes import Prober
+from scripts.rollout.safety import Grader
 from scripts.rollout.state import GOING_BACK, Phase, RolloutState
 from scripts.rollout.steps import Judged, step_record
 from scripts.rollout.store import Fenced, Tenure
@@ -38,6 +40,7 @@ class Tools:
     held_out: Sequence[dict[str, Any]]
     eyes: Eyes
     prober: Prober | None = None
+    grader: Grader | None = None
 
 
 class Executor:
@@ -107,11 +110,12 @@ class Executor:
             if wait:
                 for result in gained:
                     self._put(decide.absorbed(self.now, result, self.policy))
-                return wait
+                if not (gained and decide.shown(self.now, self.policy)):
+                    return wait
+                gained = []
             seen = self.tools.eyes.look(self.now, self.policy, self.clock())
             for result in gained:
-                batches = [*(seen.batches or ()), *(result.batches or ())] if seen.batches is not None else None
-                seen = replace(seen, batches=batches, smoke=result.smoke, drops=result.drops, slow_ms=result.slow_ms)
+                seen = seen.plus(result)
 
     def _carry_out(self, effect: Effect) -> Observation | None:
         match effect:
@@ -124,8 +128,7 @@ class Executor:
             case Sample(count):
                 return self._sample(count)
             case Probe(pairs):
-                drops = self.tools.prober.pairs(pairs, self.now.stable, self.now.candidate) if self.tools.prober else []
-                return Observation(None, None, None, drops=drops)
+                return self._probe(pairs)
             case Page(text):
                 self.tell(f"  ! {text}")
             case Wait(seconds, what):
@@ -139,7 +142,7 @@ class Executor:
         if raising:
             self.tenure.check()
         live = candidate if weights.get(candidate) == 100 else self.now.stable
-        tags = state.tags(self.now.phase, live, self.now.reason)
+        tags = state.tags(self.now, live)
         self._try(lambda: self.tools.endpoint.set_traffic(weights, tags, mirror))
         if raising:  # somebody may have taken it over while Azure wrote
             self.tenure.check()
@@ -156,11 +159,26 @@ class Executor:
 
     def _smoke(self, count: int) -> Observation:
         ask = self.tools.requests
-        answers = sample_requests.send(ask, list(islice(self.held_out, count)), deployment=self.now.candidate)
+        said = sample_requests.ask(ask, list(islice(self.held_out, count)), deployment=self.now.candidate)
         slow = None
         if "slow" in self.policy.harm.signals and self.now.stable:
             slow = self.policy.harm.slow_ms or self._p95()
-        return Observation(None, None, None, smoke=[answer.ok for answer in answers], slow_ms=slow)
+        graded = self._graded([text for answer, text in said if answer.ok])
+        return Observation(None, None, None, smoke=[answer.ok for answer, _ in said], slow_ms=slow, graded=graded)
+
+    def _probe(self, count: int) -> Observation | None:
+        if self.tools.prober is None:
+            return None
+        found = self.tools.prober.pairs(count, self.now.stable, self.now.candidate)
+        return Observation(None, None, None, drops=found.drops, graded=self._graded(found.candidate, found.stable))
+
+    def _graded(self, candidate: Sequence[str], stable: Sequence[str] = ()) -> Graded:
+        if self.tools.grader is None:
+            return NO_ANSWERS
+        graded, why = self.tools.grader.graded(candidate, stable)
+        if why:
+            self.tell(f"  {graded.ungraded} answers count for nothing, they could not be graded: {why}")
+        return graded
 
     def _p95(self) -> float | None:
         bodies = list(islice(self.held_out, P95_OF))
@@ -216,7 +234,7 @@ class Executor:
         if fresh is None or fresh.phase not in GOING_BACK:
             raise fenced
         self.tell(f"  ← {fenced}")
-        tags = state.tags(fresh.phase, fresh.stable, fresh.reason)
+        tags = state.tags(fresh, fresh.stable)
         back.give_all(self.tools.endpoint, fresh.stable, tags, self.tell)
         ours = fresh.verdict_digest == self.now.verdict_digest
         told = fresh if ours else self.now.model_copy(update={"reason": str(fenced)})

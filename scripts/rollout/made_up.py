@@ -144,7 +144,7 @@ def sides(candidate: Count, stable: Count) -> Sides:
 
 def batch(at: datetime, both: Sides) -> Batch:
     """Without checks, which a simulation of many runs has no time for: these counts were drawn or checked here."""
-    return Batch.model_construct(at=at, signals={"error": both}, in_a_row=0, critical=0)
+    return Batch.model_construct(at=at, signals={"error": both}, in_a_row=0)
 
 
 def world_of(**values: Any) -> World:

@@ -12,6 +12,8 @@ DEFAULT = Path(__file__).with_name("policy.yaml")
 EXACT = 1e-9
 LOCAL = DEFAULT.with_name("policy_local.yaml")
 Signal = Literal["error", "slow", "safety", "probe"]
+Severity = Literal["low", "medium", "high"]
+SEVERITIES: dict[Severity, int] = {"low": 2, "medium": 4, "high": 6}  # as Azure AI Content Safety grades, from 0 to 7
 Minutes = Annotated[float, Field(ge=0, le=7 * 24 * 60)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -57,6 +59,19 @@ class Probes(Part):
     margin: float = Field(ge=0, lt=1)
 
 
+class Safety(Part):
+    pairs_per_look: int = Field(ge=0)
+    min_answers: int = Field(ge=1)
+    block: Severity
+    critical: Severity
+
+    @model_validator(mode="after")
+    def critical_is_no_less(self) -> Self:
+        if SEVERITIES[self.critical] < SEVERITIES[self.block]:
+            raise ValueError(f"critical must not be below block, not {self.critical} below {self.block}")
+        return self
+
+
 class Shadow(Part):
     percent: int = Field(ge=0, le=50)  # Azure mirrors no more
     minutes: Minutes
@@ -79,6 +94,7 @@ class Policy(Part):
     hard: Hard
     sample: Sample
     probes: Probes
+    safety: Safety
     smoke_requests: int = Field(ge=1)
     shadow: Shadow
     approval: Approval
@@ -93,6 +109,10 @@ class Policy(Part):
             raise ValueError(f"the shares of harm.signals must add up to 1, not {sum(self.harm.signals.values()):g}")
         if self.bake.minutes > self.bake.max_minutes:
             raise ValueError("bake.minutes must not be above bake.max_minutes")
+        if "safety" in self.harm.signals and not self.safety.pairs_per_look:
+            raise ValueError("harm.signals has safety, but with safety.pairs_per_look 0 no answer is looked at")
+        if self.safety.pairs_per_look and self.safety.min_answers > self.probes.max_pairs:
+            raise ValueError("safety.min_answers must not be above probes.max_pairs")
         return self
 
     @property

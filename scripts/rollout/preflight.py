@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from scripts import room
 from scripts.endpoint import Endpoint
 from scripts.errors import AzureFailed, Refused
 from scripts.rollout.monitor import monitor_of
@@ -37,10 +38,21 @@ def fresh(verdict: "Verdict", policy: Policy, now: datetime) -> None:
         )
 
 
-def sighted(settings: Settings, policy: Policy) -> Callable[[str, str, datetime], None]:
-    """A check that the requests of both colours can be counted. Raises Refused with what Azure said."""
+def roomy(settings: Settings, endpoint: Endpoint, stable: str, candidate: str) -> None:
+    """Raises Refused when the quota has no room for as many instances of the candidate as the stable has."""
+    deployed = endpoint.deployments()
+    mine, other = deployed[candidate], deployed.get(stable)
+    have, need = int(mine.instance_count or 1), int(other.instance_count or 1) if other else 1
+    if need > have:
+        room.check(settings, f"Deployment {candidate} at 100 %", str(mine.instance_type), need, have)
+
+
+def by_azure(settings: Settings, policy: Policy) -> Callable[[str, str, datetime], None]:
+    """A check that the candidate can be given all the instances it will need, and that the requests of both colours can
+    be counted. Raises Refused with what Azure said."""
 
     def check(stable: str, candidate: str, now: datetime) -> None:
+        roomy(settings, Endpoint(settings), stable, candidate)
         if policy.evidence != "users":
             return
         try:

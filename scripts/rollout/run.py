@@ -15,8 +15,9 @@ from scripts.rollout.executor import Executor, Tools
 from scripts.rollout.look import Eyes
 from scripts.rollout.monitor import mirrored, monitor_of
 from scripts.rollout.policy import Policy
-from scripts.rollout.preflight import sighted
+from scripts.rollout.preflight import by_azure
 from scripts.rollout.probes import Prober
+from scripts.rollout.safety import Grader, grader_of
 from scripts.rollout.state import Phase, RolloutState
 from scripts.rollout.store import BlobStore, Tenure
 from scripts.settings import Settings
@@ -45,18 +46,19 @@ def run(settings: Settings, wanted: Wanted, sources: Sources, tell: Tell) -> rec
     Ends when the rollout has, or when a person must do something first. Raises Refused before anything moves when a
     rule says no.
     """
-    endpoint = Endpoint(settings)
-    mine, found = begin(endpoint, BlobStore(settings), wanted, sighted(settings, wanted.policy))
+    endpoint, grader = Endpoint(settings), grader_of(wanted.policy)
+    mine, found = begin(endpoint, BlobStore(settings), wanted, by_azure(settings, wanted.policy))
     if isinstance(mine, RolloutState):
         return record_of(mine).model_copy(update={"reason": f"nothing to do, {found}"})
     tell(f"{mine.state.candidate}: {found}")
-    with _executor(settings, endpoint, mine, wanted.policy, sources, tell) as executor:
+    with _executor(settings, endpoint, mine, wanted.policy, sources, tell, grader) as executor:
         return record_of(executor.run())
 
 
 def start(settings: Settings, wanted: Wanted) -> records.Rollout:
     """Write the state of a new rollout and touch nothing else: `tick` goes on with it. Raises Refused."""
-    mine, found = begin(Endpoint(settings), BlobStore(settings), wanted, sighted(settings, wanted.policy))
+    grader_of(wanted.policy)  # raises for a tick that could not grade
+    mine, found = begin(Endpoint(settings), BlobStore(settings), wanted, by_azure(settings, wanted.policy))
     if isinstance(mine, RolloutState):
         return record_of(mine).model_copy(update={"reason": f"nothing to do, {found}"})
     return record_of(mine.state)
@@ -66,22 +68,32 @@ def tick(
     settings: Settings, policy: Policy, approval: Approval | None, sources: Sources, tell: Tell
 ) -> records.Rollout:
     """Do what can be done now for the rollout that is under way. Raises Refused when there is none."""
-    endpoint = Endpoint(settings)
+    endpoint, grader = Endpoint(settings), grader_of(policy)
     mine = carry_on(endpoint.name, BlobStore(settings), policy, approval)
-    with _executor(settings, endpoint, mine, policy, sources, tell) as executor:
+    with _executor(settings, endpoint, mine, policy, sources, tell, grader) as executor:
         return record_of(executor.tick_or_aside())
 
 
 @contextmanager
 def _executor(
-    settings: Settings, endpoint: Endpoint, mine: Tenure, policy: Policy, sources: Sources, tell: Tell
+    settings: Settings,
+    endpoint: Endpoint,
+    mine: Tenure,
+    policy: Policy,
+    sources: Sources,
+    tell: Tell,
+    grader: Grader | None,
 ) -> Iterator[Executor]:
+    """The executor with everything that it asks and looks at."""
     users = policy.evidence == "users"
     copies = partial(mirrored, settings, endpoint.name)
     eyes = Eyes(endpoint, monitor_of(settings, endpoint.name), copies) if users else Eyes(endpoint, None)
     with Requests(endpoint.scoring_uri()) as requests:
-        prober = Prober(requests, sources.prompts, policy.probes.metric) if users else None
-        yield Executor(Tools(endpoint, requests, sources.sample, sources.held_out, eyes, prober), policy, mine, tell)
+        prober = Prober(requests, sources.prompts, policy.probes.metric) if users or grader else None
+        if grader and grader.caveat:
+            tell(f"  {grader.caveat}")
+        tools = Tools(endpoint, requests, sources.sample, sources.held_out, eyes, prober, grader)
+        yield Executor(tools, policy, mine, tell)
 
 
 def record_of(at: RolloutState) -> records.Rollout:

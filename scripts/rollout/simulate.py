@@ -4,13 +4,13 @@ Everything that `decide.step` asks for is done at once and as asked; what Azure 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from scripts.rollout import decide
 from scripts.rollout.approval import Approval
 from scripts.rollout.effects import Effect, Page, Probe, Sample, Scale, SetTraffic, SmokeTest, Wait
-from scripts.rollout.evidence import Batch
+from scripts.rollout.evidence import Batch, Count, Graded, Sides
 from scripts.rollout.made_up import CANDIDATE, MINUTE, STABLE, Source
 from scripts.rollout.observation import STANDS, Deployed, Observation
 from scripts.rollout.policy import Policy
@@ -63,7 +63,7 @@ def _tick(
             return state, wait, now
         seen = look(source, ())
         for result in gained:
-            seen = replace(seen, batches=result.batches, smoke=result.smoke, drops=result.drops)
+            seen = seen.plus(result)
 
 
 def look(source: Source, told: Sequence[Batch]) -> Observation:
@@ -84,10 +84,15 @@ def _carried_out(effect: Effect, source: Source, now: datetime) -> Observation |
         case Sample(count):
             return Observation(None, None, None, batches=[source.sample(count, now)])
         case Probe(pairs):
-            return Observation(None, None, None, batches=None, drops=source.drops(pairs))
+            return Observation(None, None, None, drops=source.drops(pairs), graded=_harmless(pairs))
         case Page() | Wait():
             pass
     return None
+
+
+def _harmless(pairs: int) -> Graded:
+    """Nobody makes up what answers say: that they could be graded, and that nothing was in them."""
+    return Graded(sides=Sides(candidate=Count(requests=pairs), stable=Count(requests=pairs)))
 
 
 def _begun(source: Source, policy: Policy, *, approved: bool) -> RolloutState:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from scripts.rollout.approval import CLOCKS_DIFFER
 from scripts.rollout.effects import Effect, Probe, Sample, Scale, SetTraffic, SmokeTest, Wait
-from scripts.rollout.evidence import missing
+from scripts.rollout.evidence import missing, missing_requests
 from scripts.rollout.observation import STANDS, Observation
 from scripts.rollout.policy import Policy
 from scripts.rollout.state import Phase, RolloutState, all_to
@@ -140,16 +140,27 @@ def more(state: RolloutState, now: datetime, policy: Policy) -> Sequence[Effect]
     known = state.evidence
     if state.phase not in (Phase.BAKE, Phase.POST_BAKE, Phase.HELD):
         return (Wait(SHORT, "mirrored requests"),)
+    probes = _probes(state, now, policy)
     if policy.evidence == "sample":
         left = policy.sample.max_per_step - known.here.candidate.requests - known.here.stable.requests
         if left > 0:
-            return (Sample(min(left, policy.sample.per_look)),)
+            return (Sample(min(left, policy.sample.per_look)), *probes)
         return (Wait(SHORT, "a person"),)
-    idle = now - state.since >= timedelta(minutes=policy.bake.minutes)
-    if idle and state.stable and known.pairs < policy.probes.max_pairs and missing(known, policy):
-        # Azure counts these requests too, so they come back as everybody's do.
-        return (Probe(min(policy.probes.per_look, policy.probes.max_pairs - known.pairs)), Wait(LONG, "requests"))
-    return (Wait(LONG, f"requests to {state.candidate} at {state.weight} %"),)
+    return (*probes, Wait(LONG, f"requests to {state.candidate} at {state.weight} %"))
+
+
+def _probes(state: RolloutState, now: datetime, policy: Policy) -> Sequence[Effect]:
+    """Held-out prompts: a few at each look for content safety, more where users send too little.
+
+    Azure counts these requests too, so they come back as everybody's do.
+    """
+    known = state.evidence
+    waited = now - state.since >= timedelta(minutes=policy.bake.minutes)
+    idle = waited and state.stable and policy.evidence == "users" and missing_requests(known, policy)
+    wanted = max(policy.probes.per_look if idle else 0, policy.safety.pairs_per_look)
+    asked = max(known.pairs, known.safety.sides.candidate.requests)  # a first release has answers and no pairs
+    pairs = min(wanted, policy.probes.max_pairs - asked)
+    return (Probe(pairs),) if pairs > 0 else ()
 
 
 HANDLERS: dict[Phase, Callable[[RolloutState, Observation, datetime, Policy], Decision]] = {

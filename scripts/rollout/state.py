@@ -133,6 +133,17 @@ def all_to(colour: str) -> Weights:
     return {colour: 100} if colour else {}
 
 
-def tags(phase: Phase, stable: str, reason: str) -> dict[str, str]:
-    """The state mirrored into the endpoint's tags, for people who look there."""
-    return {"rollout": phase.value, "stable": stable, "rollout-reason": one_line(reason)}
+def tags(at: RolloutState, live: str) -> dict[str, str]:
+    """The state mirrored into the endpoint's tags: for people who look there, and for rebuild.py. `live` is the colour
+    that is right if nobody knows anything else."""
+    return {
+        "rollout": at.phase.value,
+        "stable": live,
+        "rollout-reason": one_line(at.reason),
+        "rollout-stable": at.stable,
+        "rollout-candidate": at.candidate,
+        "rollout-epoch": str(at.epoch),
+        "rollout-stable-model": at.stable_model,
+        "rollout-candidate-model": at.candidate_model,
+        "rollout-verdict": at.verdict_digest,
+    }

@@ -11,7 +11,9 @@ from typing import Protocol
 from pydantic import ValidationError
 
 from scripts import azure_ml, storage
+from scripts.endpoint import Endpoint
 from scripts.errors import AzureFailed, Refused
+from scripts.rollout import rebuild
 from scripts.rollout.state import RolloutState
 from scripts.settings import Settings
 
@@ -28,10 +30,10 @@ class Unreadable(AzureFailed):
 
 @dataclass(frozen=True)
 class Held:
-    """A state and the version (ETag) it was read or written as."""
+    """A state and the version (ETag) it was read or written as; None: it was rebuilt and is not kept anywhere yet."""
 
     state: RolloutState
-    etag: str
+    etag: str | None
 
 
 class Store(Protocol):
@@ -43,9 +45,13 @@ class Store(Protocol):
 
 
 class BlobStore:
-    """One JSON blob in the workspace's own storage, signed in as ourselves: no account key is asked for."""
+    """One JSON blob in the workspace's own storage, signed in as ourselves: no account key is asked for.
+
+    Where the blob is gone, the endpoint's tags tell what they can (rebuild.py).
+    """
 
     def __init__(self, settings: Settings) -> None:
+        self._endpoint = Endpoint(settings)
         box = storage.container(settings)
         self.account = box.account_name
         self.name = f"rollouts/{settings.endpoint}.json"
@@ -59,7 +65,7 @@ class BlobStore:
                 try:
                     found = self._blob.download_blob()
                 except ResourceNotFoundError:
-                    return None
+                    return self._rebuilt()
                 body = found.readall()
         except AzureFailed as error:
             raise self._with_role(error) from error
@@ -91,6 +97,10 @@ class BlobStore:
                     raise Fenced(f"The state of {state.endpoint}'s rollout was changed by somebody else.") from None
         except AzureFailed as error:
             raise self._with_role(error) from error
+
+    def _rebuilt(self) -> Held | None:
+        told = rebuild.from_tags(self._endpoint.name, self._endpoint.tags(), self._endpoint.traffic())
+        return Held(told, None) if told else None
 
     def _doing(self, verb: str) -> str:
         return f"{verb} {self.name} on storage account {self.account}"

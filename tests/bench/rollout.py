@@ -16,8 +16,9 @@ from scripts.rollout.made_up import MINUTE, MadeUp, World, batch, sides
 from scripts.rollout.observation import Observation
 from scripts.rollout.simulated import Rates
 from scripts.rollout.state import RolloutState
-from tests.bench import _gate_pages
+from tests.bench import _gate_pages, _rollout_histories
 from tests.bench._limit import against
+from tests.bench._rollout_histories import tick_ms
 from tests.bench._rollout_rules import RULES
 from tests.bench._rollout_study import RUNS, SAME, WORSE, Case, Found, each, judged, whole
 
@@ -85,13 +86,18 @@ def _row(case: Case, ours: Found, other: Found, other_is: str) -> dict[str, Any]
 
 
 def cost() -> list[dict[str, Any]]:
-    """Best of three: whoever comes back after days decides once over everything that has been counted since."""
+    """The ledger is the best of three: who comes back after days decides once over everything counted since."""
     seconds = min(_over_a_ledger() for _ in range(3))
     steps = [_one_step() for _ in range(200)]
+    state, _ = _baking()
+    kept, reached = _rollout_histories.histories()
+    print(f"  of {kept:,} histories: {', '.join(f'{phase} in {count:,}' for phase, count in sorted(reached.items()))}")
     what = f"a decision over {REQUESTS:,} requests in {MINUTES:,} minutes"
     return [
         against(what, "s", seconds, LEDGER_SECONDS),
         against("one decide.step with one new minute", "ms", 1000 * statistics.median(steps), STEP_MS),
+        against("a tick with ten new minutes, besides Azure", "ms", tick_ms(state, policies.load()), STEP_MS),
+        against("histories with every promise kept", "histories", kept, _rollout_histories.RUNS),
     ]
 
 

@@ -138,6 +138,10 @@ def killed(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
+def lost(lives: Place) -> None:
+    BlobStore(lives.settings)._blob.delete_blob()
+
+
 def state(lives: Place) -> RolloutState | None:
     held = BlobStore(lives.settings).read()
     return held.state if held else None
@@ -165,6 +169,11 @@ def test_a_killed_rollout_is_resumed_and_promoted_and_then_left_alone(
 
 
 def test_after_a_rollback_the_verdict_needs_again(lives: Place, roll: Callable[..., Said], tmp_path: Path) -> None:
+    """Although the state was lost: the endpoint's tags say of which colours the rollout was, and of which verdict."""
+    lost(lives)
+    rebuilt = state(lives)
+    assert rebuilt is not None
+    assert (rebuilt.phase, rebuilt.stable, rebuilt.candidate) == (Phase.PROMOTED, "blue", "green")
     said = command(lives, tmp_path, "rollback", "--reason", "wrong", "--out", str(tmp_path / "back.json"))
     assert (said.code, traffic(lives)) == (0, {"blue": 100}), said.error
     said = roll()
@@ -192,6 +201,25 @@ def test_the_watchdog_takes_back_what_a_dead_runner_left(lives: Place, tmp_path:
     assert traffic(lives) == {"blue": 100}
     said = command(lives, tmp_path, "watchdog", "--stale-minutes", "0", "--out", out)
     assert said.outputs.startswith("action=none")
+
+
+def test_a_lost_state_never_strands_traffic(lives: Place, tmp_path: Path) -> None:
+    """What is under way goes back, by the watchdog (who needs not wait) and by the runner itself."""
+    running = baking(lives, tmp_path, "--again")
+    lost(lives)
+    out = running.communicate(timeout=120)[0]
+    assert (running.returncode, traffic(lives)) == (1, {"blue": 100}), out
+    killed(baking(lives, tmp_path, "--again"))
+    before = state(lives)
+    lost(lives)
+    said = command(lives, tmp_path, "watchdog", "--out", str(tmp_path / "watchdog.json"))
+    assert (said.code, said.outputs.splitlines()[0]) == (0, "action=taken-back"), said.error
+    assert traffic(lives) == {"blue": 100}
+    after = state(lives)
+    assert before is not None
+    assert after is not None
+    assert (after.phase, after.stable, after.verdict_digest) == (Phase.ROLLED_BACK, "blue", before.verdict_digest)
+    assert after.epoch > before.epoch
 
 
 def test_start_moves_nothing_and_ticks_go_on_as_far_as_they_may(lives: Place, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import yaml
 from scripts import settings as environments
 from scripts.endpoint import Endpoint
 from scripts.errors import AzureFailed, Refused
-from scripts.rollout.state import Phase, RolloutState
+from scripts.rollout.state import Phase, RolloutState, tags
 from scripts.rollout.store import BlobStore, Fenced, Held, Tenure, Unreadable, claim
 from tests.scripts.rollout.test_resume import at
 
@@ -44,9 +44,14 @@ def place(ml_client: Any, tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 @pytest.fixture
-def store(place: Place) -> BlobStore:
-    """A store with nothing in it."""
+def store(place: Place, ml_client: Any) -> BlobStore:
+    """A store with nothing in it, and no tags that tell of a rollout either."""
     from azure.core.exceptions import ResourceNotFoundError
+
+    endpoint = ml_client.online_endpoints.get(NAME)
+    if endpoint.tags:
+        endpoint.tags = {}
+        ml_client.online_endpoints.begin_create_or_update(endpoint).result()
 
     made = BlobStore(place.settings)
     with contextlib.suppress(ResourceNotFoundError):
@@ -148,12 +153,18 @@ def test_what_is_not_a_state_is_one_sentence(store: BlobStore, body: bytes) -> N
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("epoch", ["", "x", "-9999"])
+def test_tags_that_make_no_sense_are_one_sentence(store: BlobStore, place: Place, epoch: str) -> None:
+    Endpoint(place.settings).set_traffic({}, {**tags(fresh(), ""), "rollout-epoch": epoch})
+    with pytest.raises(AzureFailed, match="rollback --to") as caught:
+        store.read()
+    assert "\n" not in str(caught.value)
+
+
 def test_nobody_may_get_traffic_and_tags_are_kept(place: Place) -> None:
     endpoint = Endpoint(place.settings)
     reason = "x" * 10_000 + '\n"quoted" [/red] \x1b[0m'
-    from scripts.rollout.state import tags
-
-    assert endpoint.set_traffic({}, tags(Phase.ROLLED_BACK, "", reason)) == {}
+    assert endpoint.set_traffic({}, tags(fresh(phase=Phase.ROLLED_BACK, reason=reason), "")) == {}
     assert endpoint.tags()["rollout"] == "ROLLED_BACK"
     assert len(endpoint.tags()["rollout-reason"]) <= 256
     with pytest.raises(ValueError, match="100"):

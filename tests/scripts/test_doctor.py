@@ -22,10 +22,12 @@ from emulator.launcher import Options, start_serve, stop_serve
 from emulator.processes import MARK
 from scripts import quota, sign_in_errors
 from scripts.doctor.context import Context
-from scripts.doctor.quota import Need, key, limits_of, shortages
+from scripts.doctor.quota import Need, shortages
 from scripts.doctor.run import CHECKS, Finding, chosen, examine
 from scripts.errors import InvalidInput
 from scripts.provision import provision
+from scripts.quota import key
+from scripts.room import usages_of
 from scripts.settings import load
 from tests.scripts.github import gh
 
@@ -168,8 +170,9 @@ class TestQuota:
         assert key("standardESv3Family") == key("Standard_ESv3_Family_Cluster_Dedicated_vCPUs")
         assert key("standardESv3Family") == key("Standard ESv3 Family Cluster Dedicated vCPUs")
         assert key("standardESv3Family") != key("standardEv3Family")
-        usages = [SimpleNamespace(name={"value": "standardESv3Family"}, limit=4), SimpleNamespace(name=None, limit=9)]
-        assert limits_of(usages) == {key("standardESv3Family"): 4}
+        named = SimpleNamespace(name={"value": "standardESv3Family"}, limit=4, current_value=3)
+        usages = [named, SimpleNamespace(name=None, limit=9)]
+        assert usages_of(usages) == {key("standardESv3Family"): (3, 4)}
 
     @pytest.mark.parametrize(
         ("text", "parts"),
@@ -370,16 +373,17 @@ class TestTooLittleQuota:
         assert said in (short / "doctor.summary").read_text()
 
     @pytest.mark.parametrize(
-        ("name", "parts"),
+        ("name", "code", "parts"),
         [
-            ("train", ("24 vCPUs of the Standard NCADSA100v4 Family in eastus2", "limit is 0", "`compute.size`")),
-            ("deploy", ("Standard_E4s_v3 needs 8 more vCPUs in eastus2", "0 of 4", "`serving.instance_type`")),
+            ("train", "4", ("24 vCPUs of the Standard NCADSA100v4 Family in eastus2", "limit is 0", "`compute.size`")),
+            ("deploy", "1", ("Standard_E4s_v3 needs 8 more vCPUs in eastus2", "0 of 4", "`serving.instance_type`")),
         ],
     )
     def test_a_job_and_a_deployment_fail_with_the_setting_to_mend(
-        self, short: Path, name: str, parts: tuple[str, ...]
+        self, short: Path, name: str, code: str, parts: tuple[str, ...]
     ) -> None:
-        assert (short / f"{name}.code").read_text().strip() == "4"
+        """A job's quota is Azure's to refuse; a deployment is refused before anything is made."""
+        assert (short / f"{name}.code").read_text().strip() == code
         assert all(part in last_line(short, name) for part in (*parts, "Quotas")), last_line(short, name)
         assert not (short / f"{name}.json").exists()
         assert "Traceback" not in (short / f"{name}.log").read_text()

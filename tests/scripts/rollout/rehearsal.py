@@ -14,7 +14,7 @@ from random import Random
 from scripts.rollout import decide, transitions
 from scripts.rollout.approval import Approval
 from scripts.rollout.effects import Effect, Probe, Sample, Scale, SetTraffic, SmokeTest, Wait
-from scripts.rollout.evidence import Batch, Count, Sides, missing
+from scripts.rollout.evidence import NO_ANSWERS, Batch, Count, Graded, Sides, missing
 from scripts.rollout.observation import Deployed, Observation
 from scripts.rollout.policy import LOCAL, Policy, load
 from scripts.rollout.state import GOING_BACK, TERMINAL, Phase, RolloutState, Weights, all_to, nonzero
@@ -30,10 +30,11 @@ def policy(**changes: object) -> Policy:
     values = load(LOCAL).model_dump()
     values |= {"steps": [10, 50, 100], "evidence": "users", "bad_below": 0.3, "retention_hours": 24}
     values["bake"] |= {"minutes": 2, "post_minutes": 3, "max_minutes": 15, "held_minutes": 10, "min_requests": 8}
-    values["harm"] |= {"signals": {"error": 0.8, "probe": 0.2}}
+    values["harm"] |= {"signals": {"error": 0.7, "probe": 0.2, "safety": 0.1}}
     values["approval"] |= {"required": True, "max_age_hours": 1, "wait_hours": 2}
     values["shadow"] |= {"percent": 20, "minutes": 2}
     values["probes"] |= {"per_look": 10, "max_pairs": 60}
+    values["safety"] |= {"pairs_per_look": 2, "min_answers": 4}
     return Policy.model_validate({**values, **changes})
 
 
@@ -115,6 +116,7 @@ class Rehearsal:
         self.crash_at: int | None = None
         self.traffic = 40  # users' requests a minute
         self.errors = {"green": 0.0, "blue": 0.0}
+        self.unsafe, self.ungraded = 0.0, 0.0  # shares of the candidate's answers, of all answers
         self.gained: list[Observation] = []
         self.reached: Counter[Phase] = Counter()
         self.drifted = self.aborted = False
@@ -194,7 +196,7 @@ class Rehearsal:
         weights, mirror = self.azure.look()
         seen = Observation(weights, mirror, dict(self.azure.deployed), self.batches())
         for result in self.gained:
-            seen = replace(seen, smoke=[*seen.smoke, *result.smoke], drops=[*seen.drops, *result.drops])
+            seen = seen.plus(result)
         self.gained = []
         return seen
 
@@ -225,9 +227,17 @@ class Rehearsal:
                 self.gained.append(Observation(None, None, None, smoke=good))
             case Probe(pairs):
                 drops = [float(self.random.random() < self.errors["green"]) for _ in range(pairs)]
-                self.gained.append(Observation(None, None, None, drops=drops))
+                self.gained.append(Observation(None, None, None, drops=drops, graded=self.graded(pairs)))
             case Sample():
                 raise AssertionError("this policy asks users")
+
+    def graded(self, pairs: int) -> Graded:
+        """The evaluator's work: some answers it cannot grade, and of the candidate's some are hits, a few critical."""
+        known = [sum(self.random.random() >= self.ungraded for _ in range(pairs)) for _ in range(2)]
+        hits = sum(self.random.random() < self.unsafe for _ in range(known[0]))
+        critical = "hate, severity 6 of 7" if hits and self.random.random() < self.unsafe / 4 else ""
+        found = Sides(candidate=Count(requests=known[0], bad=hits), stable=Count(requests=known[1]))
+        return Graded(sides=found, ungraded=2 * pairs - sum(known), critical=critical)
 
     # What must hold.
 
@@ -244,6 +254,9 @@ class Rehearsal:
             assert not seen.blind, "9"
             assert missing(after.evidence, self.policy) == "", "9: no evidence, no step"
             assert after.evidence.here.candidate.requests >= self.policy.bake.min_requests, "9"
+            graded = after.evidence.safety.sides.candidate.requests
+            assert graded >= self.policy.safety.min_answers, "9: what nobody could read is not harmless"
+            assert not after.evidence.safety.critical, "9"
         if after.phase in TERMINAL and before.phase not in TERMINAL:
             final = {"green": 100} if after.phase is Phase.PROMOTED else all_to(after.stable)
             assert (seen.weights, seen.mirror) == (final, {}), "14: only what was read back has succeeded"
@@ -253,8 +266,9 @@ class Rehearsal:
         if after.phase not in (Phase.SHADOW, *GOING_BACK):
             assert not after.mirror, "8: nothing is mirrored after the shadow"
         if not seen.blind:  # 6: what was counted once is not counted again
-            once = decide.absorbed(before, replace(seen, smoke=(), drops=()), self.policy)
-            assert decide.absorbed(once, replace(seen, smoke=(), drops=()), self.policy) == once
+            told = replace(seen, smoke=(), drops=(), graded=NO_ANSWERS)
+            once = decide.absorbed(before, told, self.policy)
+            assert decide.absorbed(once, told, self.policy) == once
 
     def check_write(self, after: RolloutState, write: SetTraffic, seen: Observation) -> None:
         total, mine = sum(write.weights.values()), write.weights.get("green", 0)

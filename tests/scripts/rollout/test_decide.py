@@ -54,6 +54,10 @@ class Histories(RuleBasedStateMachine):
     def errors(self, errors: float, stable: float) -> None:
         self.r.errors = {"green": errors, "blue": stable}
 
+    @rule(unsafe=st.sampled_from([0.0, 0.0, 0.3]), ungraded=st.sampled_from([0.0, 0.0, 0.5, 1.0]))
+    def says(self, unsafe: float, ungraded: float) -> None:
+        self.r.unsafe, self.r.ungraded = unsafe, ungraded
+
     @rule(wrong=st.sampled_from([False, False, True]))
     def approve(self, wrong: bool) -> None:
         self.r.approve(wrong=wrong)

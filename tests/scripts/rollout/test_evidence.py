@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scripts.endpoint import Answer
 from scripts.errors import AzureFailed
 from scripts.rollout import policy as policies
-from scripts.rollout.evidence import Batch, Count, Evidence, Sides, harmful, missing
+from scripts.rollout.evidence import Batch, Count, Evidence, Graded, Sides, harmful, missing
 from scripts.rollout.look import Eyes, batch_of, batches_of
 from scripts.rollout.monitor import Minute
 from scripts.rollout.state import Phase
@@ -20,6 +20,7 @@ from tests.scripts.rollout.world import World
 
 POLICY = policies.load()
 AT = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+READ = Graded(sides=Sides(candidate=Count(requests=POLICY.safety.min_answers)))
 
 
 def batch(mine: tuple[int, int], other: tuple[int, int], minute: int = 0, **changes: Any) -> Batch:
@@ -56,7 +57,8 @@ def test_hard_rules_need_no_comparison() -> None:
     row = batch((5, 40), (0, 0), in_a_row=5)
     assert "in a row" in harmful(Evidence(), row, POLICY)
     assert not harmful(Evidence(), batch((4, 40), (0, 0), in_a_row=4), POLICY)
-    assert "never be given" in harmful(Evidence(), batch((0, 40), (0, 0), critical=1), POLICY)
+    unsafe = Evidence().with_graded(Graded(critical="violence, severity 7 of 7"), POLICY)
+    assert "never be given (violence, severity 7 of 7)" in harmful(unsafe, None, POLICY)
 
 
 def test_where_the_stable_answers_nothing_the_service_level_decides() -> None:
@@ -79,7 +81,7 @@ def test_probes_alone_can_show_harm() -> None:
 @given(st.integers(0, 500), st.integers(0, 3))
 def test_there_is_enough_only_with_requests_here_and_the_service_level_shown(requests: int, bad: int) -> None:
     bad = min(bad, requests)
-    known = seen(batch((bad, requests), (0, 1000)))
+    known = seen(batch((bad, requests), (0, 1000))).with_graded(READ, POLICY)
     lacking = missing(known, POLICY)
     if requests < POLICY.bake.min_requests:
         assert "requests of the candidate" in lacking

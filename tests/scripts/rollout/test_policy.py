@@ -45,6 +45,10 @@ def test_what_is_not_a_policy_is_one_sentence(tmp_path: Path, text: str) -> None
         ({"harm": {**GOOD["harm"], "signals": {"mood": 1.0}}}, "harm.signals"),
         ({"bake": {**GOOD["bake"], "minutes": 500}}, "max_minutes"),
         ({"bad_below": 1.0}, "bad_below"),
+        ({"safety": {**GOOD["safety"], "critical": "low"}}, "critical must not be below block"),
+        ({"safety": {**GOOD["safety"], "block": "severe"}}, "safety.block"),
+        ({"safety": {**GOOD["safety"], "pairs_per_look": 0}}, "harm.signals has safety"),
+        ({"safety": {**GOOD["safety"], "min_answers": 401}}, "safety.min_answers"),
         ({"retention_hours": -1}, "retention_hours"),
     ],
 )

@@ -1,13 +1,14 @@
 """What is refused before anything has a state, and what may not be deployed over."""
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
-from scripts import records
+from scripts import records, room
 from scripts.deploy import needed_by
 from scripts.errors import Refused
-from scripts.rollout.preflight import fresh
+from scripts.rollout.preflight import fresh, roomy
 from scripts.rollout.state import Phase, RolloutState
 from tests.scripts.rollout.test_resume import at
 from tests.scripts.rollout.world import POLICY, World, judged, run
@@ -50,6 +51,19 @@ def test_the_candidate_gets_as_many_instances_as_its_weight_needs_before_it_has_
     run(actor)
     assert grown == [(10, 1), (50, 2), (100, 4)]
     assert world.instances["blue"] == 4
+
+
+@pytest.mark.parametrize(("stable", "candidate", "asked"), [(4, 1, [(4, 1)]), (2, 2, []), (1, 3, [])])
+def test_room_is_asked_for_what_the_candidate_will_grow_to(
+    stable: int, candidate: int, asked: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What room.check says of it is shown with a real quota in tests/scripts/test_doctor.py."""
+    found: list[tuple[int, int]] = []
+    monkeypatch.setattr(room, "check", lambda *given: found.append(given[3:]))
+    sizes = {"blue": stable, "green": candidate}
+    deployed = {name: SimpleNamespace(instance_type="Standard_E4s_v3", instance_count=n) for name, n in sizes.items()}
+    roomy(None, SimpleNamespace(deployments=lambda: deployed), "blue", "green")  # type: ignore[arg-type]
+    assert found == asked
 
 
 def promoted(hours: float) -> RolloutState:

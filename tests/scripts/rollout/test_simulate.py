@@ -119,6 +119,7 @@ def made_up_policies(draw: st.DrawFn) -> Policy:
         "approval": {"required": draw(st.booleans()), "max_age_hours": draw(st.floats(0.1, 3)), "wait_hours": 2},
         "sample": {"per_look": draw(st.integers(1, 50)), "max_per_step": draw(st.integers(1, 300))},
         "probes": {**POLICY.probes.model_dump(), "max_pairs": draw(st.integers(1, 60))},
+        "safety": {**POLICY.safety.model_dump(), "pairs_per_look": draw(st.integers(1, 9)), "min_answers": 1},
     }
     return Policy.model_validate({**POLICY.model_dump(), **changes})
 

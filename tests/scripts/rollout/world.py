@@ -202,6 +202,9 @@ class Actor:
         failed = to == "green" and not deployment and self.random.random() < self.world.errors
         return Answer(to, 424 if failed else 200, 100.0)
 
+    def ask(self, body: Mapping[str, Any], deployment: str | None = None) -> tuple[Answer, str]:
+        return self.post(body, deployment), "hello"
+
     @property
     def endpoint(self) -> Endpoint:
         return cast(Endpoint, self)
