@@ -43,6 +43,14 @@ class TrainingMetrics(Part):
     steps: int
     model_digest: str
     base_model_digest: str
+    perplexity: float | None = None
+    token_accuracy: float | None = None
+    loss_tokens_per_second: float | None = None
+    mfu: float | None = None
+    data_wait_share: float | None = None
+    device: str | None = None
+    processes: int | None = None
+    resumed_from_step: int | None = None
 
 
 class Training(Record):

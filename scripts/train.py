@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from scripts import azure_ml, digests, records
+from scripts import azure_ml, digests, records, sweep, training_size
 from scripts.errors import AzureFailed, InvalidInput
 from scripts.settings import Settings
 from scripts.training_job import CODE, ENDED, follow, measured, report_failure, status, submit_or_attach, wait
@@ -29,16 +29,25 @@ class Plan(records.Record):
     base_model: str
     base_model_digest: str
     period: str = ""  # a retraining of equal inputs because of their age: once a period, not never and not always
+    sweep: str = ""  # a search over some values of the recipe, by the name of its file
+    scale: training_size.Scale = training_size.Scale(device="cpu", instances=1, processes_per_instance=1)
+    checkpoints: bool = False
 
     @property
     def name(self) -> str:
         parts = [self.recipe_digest, self.code_digest, self.data_digest, self.base_model, self.base_model_digest]
-        parts += [self.period] if self.period else []
-        return f"train-{self.recipe.replace('_', '-')}-{digests.of_values(*parts)[:12]}"
+        parts += [part for part in (self.period, self.sweep) if part]
+        return f"{'sweep' if self.sweep else 'train'}-{self.recipe.replace('_', '-')}-{digests.of_values(*parts)[:12]}"
 
 
 def plan(
-    recipe: str, dataset: "Dataset", base: records.Model | None, period: str = "", *, uploaded: bool = True
+    recipe: str,
+    dataset: "Dataset",
+    base: records.Model | None,
+    period: str = "",
+    *,
+    uploaded: bool = True,
+    search: str = "",
 ) -> Plan:
     """Digest the inputs of a job. Raises InvalidInput for a recipe or data set that cannot be trained on."""
     if not re.fullmatch(r"[A-Za-z0-9._-]{0,40}", period):
@@ -46,7 +55,9 @@ def plan(
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,60}", recipe):
         raise InvalidInput(f"--recipe takes the name of a file in {CODE}/recipes without .yaml, not {recipe[:60]!r}.")
     path = CODE / "recipes" / f"{recipe}.yaml"
-    check_recipe(path)
+    for changes in [[], *(sweep.load(search).changes() if search else [])]:
+        check_recipe(path, changes)
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
     if uploaded and not dataset.asset:
         raise InvalidInput(
             f"Data set {dataset.name} was checked but not uploaded: run `python -m scripts data` without --check-only."
@@ -57,16 +68,21 @@ def plan(
         code_digest=digests.of_folder(CODE),
         data_digest=dataset.digest,
         data_asset=dataset.asset or "",
-        base_model=f"azureml:{base.name}:{base.version}" if base else named_base_model(path),
+        # The base model that the recipe names has its pinned revision there, and so in the recipe's digest.
+        base_model=f"azureml:{base.name}:{base.version}" if base else str(content["base_model"]["source"]),
         base_model_digest=base.digest if base else "",
         period=period,
+        sweep=search,
+        scale=training_size.Scale(**{key: content["scale"][key] for key in training_size.Scale.model_fields}),
+        checkpoints=bool(content["run"]["checkpoint_every"]),
     )
 
 
-def check_recipe(path: Path) -> None:
-    """Let the training code itself judge the recipe, before a GPU is paid for."""
+def check_recipe(path: Path, changes: list[str] | None = None) -> None:
+    """Let the training code itself judge the recipe, with some values changed, before a GPU is paid for."""
+    sets = [word for change in changes or [] for word in ("--set", change)]
     checked = subprocess.run(
-        [sys.executable, str(CODE / "train.py"), "--recipe", str(path), "--check"],
+        [sys.executable, str(CODE / "train.py"), "--recipe", str(path), "--check", *sets],
         check=False,
         capture_output=True,
         text=True,
@@ -76,11 +92,6 @@ def check_recipe(path: Path) -> None:
         raise InvalidInput(
             said[-1].removeprefix("error: ") if said else f"{path}: the training code refuses this recipe."
         )
-
-
-def named_base_model(path: Path) -> str:
-    """The base model that a recipe names; its pinned revision is in the recipe, and so in the recipe's digest."""
-    return str(yaml.safe_load(path.read_text(encoding="utf-8"))["base_model"]["source"])
 
 
 class Waiting(records.Record):
@@ -99,6 +110,7 @@ def train(
     `commit` is kept on a new job, so that a later run can go on from it. Raises AzureFailed when the job failed or was
     cancelled, InvalidInput when its measurements are missing or broken.
     """
+    training_size.check(settings.compute.size, settings.compute.max_instances, work.recipe, work.scale)
     ml = azure_ml.client(settings)
     started = time.monotonic()
     with azure_ml.explained(f"Training job {work.name}"):
@@ -113,14 +125,15 @@ def train(
             if status(job) != "Completed":
                 report_failure(ml, job)
                 raise AzureFailed(f"Training job {job.name} ended as {status(job)}{said}; its log: {job.studio_url}.")
-        metrics = measured(ml, str(job.name))
+        name = sweep.best_trial(job) if work.sweep else str(job.name)
+        metrics = measured(ml, name)
     if work.base_model_digest not in ("", metrics.base_model_digest):
         raise InvalidInput(
             f"Training job {job.name} started from model {metrics.base_model_digest[:12]}, "
             f"not from {work.base_model} ({work.base_model_digest[:12]}): its model cannot be trusted."
         )
     return records.Training(
-        job_name=str(job.name),
+        job_name=name,
         status=status(job),
         attached=attached,
         recipe=records.Recipe(name=work.recipe, digest=work.recipe_digest),
@@ -130,7 +143,7 @@ def train(
         base_model_digest=metrics.base_model_digest,
         compute=settings.compute.size,
         studio_url=str(job.studio_url),
-        model_output=f"azureml://jobs/{job.name}/outputs/model",
+        model_output=f"azureml://jobs/{name}/outputs/model",
         model_digest=metrics.model_digest,
         seconds=round(time.monotonic() - started, 1),
         metrics=metrics,

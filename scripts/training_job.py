@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceNotFoundError
 
-from scripts import azure_ml, records
+from scripts import azure_ml, records, sweep
 from scripts.errors import AzureFailed, InvalidInput
 from scripts.provision import environment_version
 from scripts.settings import Settings
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from scripts.train import Plan
 
 CODE = Path("training")
+CHECKPOINTS = "azureml://datastores/workspaceblobstore/paths/checkpoints/{work}"
 ENDED_BADLY = {"Failed", "Canceled", "NotResponding"}
 ENDED = {"Completed", *ENDED_BADLY}
 REPORTED = "reported"
@@ -101,26 +102,37 @@ def submit_or_attach(
 
 
 def command_job(settings: Settings, work: "Plan", name: str, commit: str = "") -> "Job":
-    """The fine-tune as a command job: code snapshot, data asset, base model, one output folder."""
-    from azure.ai.ml import Input, Output, command
+    """The fine-tune as a command job: code snapshot, data asset, base model, folders for what it leaves.
 
+    Checkpoints go where the next try of the same work finds them: the folder is named by the work, not by the try.
+    """
+    from azure.ai.ml import Input, Output, PyTorchDistribution, command
+
+    search = sweep.load(work.sweep) if work.sweep else None
     inputs: dict[str, Any] = {"data": Input(type="uri_folder", path=work.data_asset)}
-    line = f"python train.py --recipe recipes/{work.recipe}.yaml"
-    line += " --data ${{inputs.data}} --output ${{outputs.model}}"
+    outputs = {"model": Output(type="uri_folder"), "adapter": Output(type="uri_folder")}
+    line = f"python train.py --recipe recipes/{work.recipe}.yaml --data ${{{{inputs.data}}}}"
     if work.base_model.startswith("azureml:"):
         inputs["base_model"] = Input(type="custom_model", path=work.base_model)
         line += " --base-model ${{inputs.base_model}}"
+    if work.checkpoints:
+        place = CHECKPOINTS.format(work=work.name) + ("/${{name}}" if search else "")
+        outputs["checkpoints"] = Output(type="uri_folder", mode="rw_mount", path=place)
+    line += "".join(f" --{'output' if key == 'model' else key} ${{{{outputs.{key}}}}}" for key in outputs)
+    processes, instances = work.scale.processes_per_instance, work.scale.instances
     image = settings.training_environment
-    return command(
+    job = command(
         name=name,
         display_name=name,
         experiment_name=settings.experiment,
         code=str(CODE),
-        command=line,
+        command=line + (sweep.options(search) if search else ""),
         inputs=inputs,
-        outputs={"model": Output(type="uri_folder")},
+        outputs=outputs,
         environment=f"azureml:{image.name}:{environment_version(image)}",
         compute=settings.compute.name,
+        instance_count=instances,
+        distribution=PyTorchDistribution(process_count_per_instance=processes) if processes * instances > 1 else None,
         tags={
             "recipe": work.recipe,
             "recipe_digest": work.recipe_digest,
@@ -128,9 +140,11 @@ def command_job(settings: Settings, work: "Plan", name: str, commit: str = "") -
             "data_digest": work.data_digest,
             "base_model": work.base_model,
             **({"period": work.period} if work.period else {}),
+            **({"sweep": work.sweep} if work.sweep else {}),
             **({"commit": commit} if commit else {}),
         },
     )
+    return sweep.sweep_job(search, job._to_job(), inputs, outputs) if search else job
 
 
 def measured(ml: "MLClient", job: str) -> records.TrainingMetrics:

@@ -13,7 +13,11 @@ from typing import Any
 from training.errors import TrainingError
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
-END_OF_TURN = {"chatml": "<|im_end|>", "phi3": "<|end|>"}  # what the assistant's turn ends with, per template
+END_OF_TURN = {
+    "chatml": "<|im_end|>",
+    "phi3": "<|end|>",
+    "phi4": "<|end|>",
+}  # what the assistant's turn ends with, per template
 
 
 def control_tokens(tokenizer: Any) -> list[str]:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from training.errors import TrainingFailed
 
 METRICS_FILE = Path("outputs/training_metrics.json")
+RATES = ("tokens_per_second", "loss_tokens_per_second", "mfu", "data_wait_share", "peak_memory_mb")
 
 
 class LossPoint(BaseModel):
@@ -38,13 +39,46 @@ class TrainingMetrics(BaseModel):
     model_digest: str
     base_model_digest: str
     steps: int = Field(gt=0)
+    perplexity: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # of the validation split, by label
+    token_accuracy: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
+    loss_tokens_per_second: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    mfu: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # None where no data sheet says the peak
+    data_wait_share: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
+    device: str | None = None
+    processes: int | None = Field(default=None, gt=0)
+    resumed_from_step: int | None = None
+
+    def numbers(self) -> dict[str, float]:
+        """What of it is a number, for MLflow."""
+        return {name: float(value) for name, value in self.model_dump().items() if isinstance(value, int | float)}
 
     def write(self, path: Path = METRICS_FILE) -> None:
         """Writes the file whole or not at all, under the job's working folder."""
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(".part")
-        beside.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        beside.write_text(self.model_dump_json(indent=1, exclude_none=True) + "\n", encoding="utf-8")
         beside.replace(path)
+
+
+def measured(trainer: Any, judged: dict[str, float], base_digest: str, resumed: Path | None) -> dict[str, Any]:
+    """Every field of TrainingMetrics but the digest of the model, which is not saved yet."""
+    loss, total = round(float(judged["eval_loss"]), 5), trainer.meter.total
+    return {
+        "loss": trainer.progress.loss,
+        "eval_loss": loss,
+        "perplexity": round(perplexity(loss), 5),
+        "token_accuracy": round(float(judged["eval_token_accuracy"]), 5),
+        **{name: round(rate, 4) for name, rate in trainer.meter.rates(total).items()},
+        "train_seconds": round(total.seconds, 2),
+        "eval_seconds": float(judged["eval_runtime"]),
+        "trained_tokens": total.tokens,
+        "peak_memory_mb": peak_memory_mb(),
+        "base_model_digest": base_digest,
+        "steps": int(trainer.state.global_step),
+        "device": trainer.meter.device,
+        "processes": trainer.args.world_size,
+        "resumed_from_step": int(resumed.name.rpartition("-")[2]) if resumed else None,
+    }
 
 
 def peak_memory_mb() -> int:
@@ -57,13 +91,14 @@ def peak_memory_mb() -> int:
 
 
 class Tracker:
-    """Writes to MLflow when MLFLOW_TRACKING_URI is set, else does nothing. A tracking server that fails costs one
-    line on stderr, never the run: the metrics file stays the record.
+    """Writes to MLflow when MLFLOW_TRACKING_URI is set and this process is the one to do it, else does nothing.
+
+    A tracking server that fails costs one line on stderr, never the run: the metrics file stays the record.
     """
 
-    def __init__(self, parameters: dict[str, Any]) -> None:
+    def __init__(self, parameters: dict[str, Any], active: bool = True) -> None:
         self._mlflow: Any = None
-        if os.environ.get("MLFLOW_TRACKING_URI"):
+        if active and os.environ.get("MLFLOW_TRACKING_URI"):
             import mlflow
 
             self._mlflow = mlflow
@@ -97,14 +132,21 @@ class Progress:
     def __init__(self, tracker: Tracker) -> None:
         self.loss: list[LossPoint] = []
         self._tracker = tracker
-        self._started = time.monotonic()
+        self._started, self._first = time.monotonic(), 0
 
-    def start(self, steps: int, rows: int) -> None:
-        self._started = time.monotonic()
-        print(f"training: {rows} chats, {steps} steps", flush=True)
+    def start(self, step: int, steps: int, rows: int, history: list[dict[str, float]]) -> None:
+        """`history`: what a run that is resumed at `step` logged before."""
+        self._started, self._first = time.monotonic(), step
+        self.loss = [LossPoint(step=int(e["step"]), loss=round(e["loss"], 5)) for e in history if "loss" in e]
+        where = f", going on after step {step}" if step else ""
+        print(f"training: {rows} rows, {steps} steps{where}", flush=True)
 
     def step(self, step: int, steps: int, values: dict[str, float], tokens: int) -> None:
         """`values` are the trainer's log entry at `step` of `steps`; `tokens` were trained so far (no padding)."""
+        if "eval_loss" in values:
+            judged = {"eval_loss": values["eval_loss"], "eval_token_accuracy": values["eval_token_accuracy"]}
+            self._tracker.log(judged | {"perplexity": perplexity(values["eval_loss"])}, step)
+            print(f"step {step}/{steps} validation loss {values['eval_loss']:.4f}", flush=True)
         if "loss" not in values:
             return
         loss = values["loss"]
@@ -112,14 +154,20 @@ class Progress:
             raise TrainingFailed(f"The loss became {loss} at step {step}; lower optimizer.learning_rate in the recipe.")
         self.loss.append(LossPoint(step=step, loss=round(loss, 5)))
         seconds = time.monotonic() - self._started
-        speed = tokens / seconds if seconds else 0.0
-        left = seconds / step * (steps - step)
+        rates = {name: values[name] for name in RATES if name in values}
+        speed = rates.get("tokens_per_second", 0.0)
+        left = seconds / max(1, step - self._first) * (steps - step)
         print(
             f"step {step}/{steps} loss {loss:.4f} lr {values.get('learning_rate', 0.0):.2e} "
             f"{speed:.0f} tokens/s {left:.0f} s left",
             flush=True,
         )
-        self._tracker.log({"loss": loss, "tokens_per_second": speed, "trained_tokens": float(tokens)}, step)
+        self._tracker.log({"loss": loss, "trained_tokens": float(tokens)} | rates, step)
+
+
+def perplexity(loss: float) -> float:
+    """e to the loss, or the largest number there is where that has no room."""
+    return math.exp(min(loss, 700.0))
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from training.chat_template import install_template
-from training.errors import TrainingError
+from training.errors import TrainingError, TrainingFailed
 from training.recipe import Lora, Recipe
 
 
@@ -32,19 +33,43 @@ def load_model(recipe: Recipe, base: str) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
+    from training import attention
+
     settings = recipe.base_model
+    attention.register()
     try:
         model = AutoModelForCausalLM.from_pretrained(
             base,
             revision=_revision(recipe, base),
             dtype=getattr(torch, settings.dtype),
             attn_implementation=settings.attention,
+            quantization_config=_four_bits() if settings.quantization else None,
             trust_remote_code=False,
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise TrainingError(f"No model could be loaded from {base}: {_first_line(error)}") from error
     model.config.use_cache = False
     return model
+
+
+def _four_bits() -> Any:
+    """NF4 with its constants quantised too, computed in bf16. The package is only wanted where it can run."""
+    import importlib.util
+
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if not torch.cuda.is_available() or importlib.util.find_spec("bitsandbytes") is None:
+        raise TrainingError(
+            "base_model.quantization nf4 needs a CUDA GPU and the package bitsandbytes in training/conda.yaml; "
+            "add it, or set base_model.quantization to null."
+        )
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
 
 
 def _revision(recipe: Recipe, base: str) -> str:
@@ -87,13 +112,49 @@ def add_lora(model: Any, lora: Lora) -> Any:
     return get_peft_model(model, settings, autocast_adapter_dtype=lora.adapter_dtype == "float32")
 
 
-def merged(model: Any) -> Any:
+def save_adapter(model: Any, folder: Path) -> None:
+    """Writes the adapters alone, to be put on the same base model again. Nothing when all weights were trained."""
+    if not hasattr(model, "merge_and_unload"):
+        return
+    try:
+        model.save_pretrained(folder)
+    except OSError as error:
+        raise TrainingError(f"The adapter could not be saved to {folder} ({error}); check free space.") from error
+
+
+def merged(model: Any, recipe: Recipe, base: str) -> Any:
     """The plain model with the adapters added into its weights, in bf16."""
     import torch
 
+    if recipe.base_model.quantization:  # adapters learned beside four bits go onto the weights these were made of
+        from peft import PeftModel
+
+        exact = recipe.base_model.model_copy(update={"quantization": None, "dtype": "bfloat16"})
+        plain = load_model(recipe.model_copy(update={"base_model": exact}), base)
+        with tempfile.TemporaryDirectory() as folder:
+            model.save_pretrained(folder)
+            model = PeftModel.from_pretrained(plain, folder)
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
     return model.to(torch.bfloat16).eval()
+
+
+def gathered(trainer: Any) -> dict[str, Any] | None:
+    """The whole of a sharded model's weights, in bf16; None where each process has them anyway. Called by all."""
+    import torch
+
+    if trainer.args.fsdp is not True:
+        return None
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    return {name: weight.to(torch.bfloat16) for name, weight in state.items()}
+
+
+def check_finite(weights: dict[str, Any]) -> None:
+    """Raises TrainingFailed for weights that no longer are numbers."""
+    import torch
+
+    if not all(bool(torch.isfinite(weight).all()) for weight in weights.values()):
+        raise TrainingFailed("The trained weights are not all finite; lower optimizer.learning_rate.")
 
 
 def stop_ids(model: Any, tokenizer: Any, recipe: Recipe, end_of_turn: int) -> set[int]:
@@ -112,8 +173,10 @@ def stop_ids(model: Any, tokenizer: Any, recipe: Recipe, end_of_turn: int) -> se
     return stops
 
 
-def save(model: Any, tokenizer: Any, stops: set[int], output: Path) -> None:
-    """Writes weights, tokenizer with template, and a generation config whose end-of-sequence ids are `stops`.
+def save(
+    model: Any, tokenizer: Any, stops: set[int], output: Path, readme: str, state: dict[str, Any] | None = None
+) -> None:
+    """Writes weights, tokenizer with template, card, and a generation config whose end-of-sequence ids are `stops`.
 
     The folder appears as a whole: a run that dies while saving leaves nothing to be taken for a model. (A job's output
     folder may be a mount that exists and is empty; then the files are moved into it, weights last.)
@@ -129,7 +192,8 @@ def save(model: Any, tokenizer: Any, stops: set[int], output: Path) -> None:
     )
     beside = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
-        model.save_pretrained(beside)
+        model.save_pretrained(beside, state_dict=state)
+        (beside / "README.md").write_text(readme, encoding="utf-8")
         tokenizer.save_pretrained(beside)
         for path in beside.iterdir():
             path.chmod(0o644)

@@ -33,11 +33,21 @@ def grouped_order(lengths: Sequence[int], batch_size: int, seed: int | str) -> l
     return [index for batch in whole for index in batch] + rest
 
 
-class GroupedSampler(Sampler[int]):
-    """`grouped_order` as a torch sampler: another order in each epoch, the same one in each run."""
+def random_order(lengths: Sequence[int], batch_size: int, seed: int | str) -> list[int]:  # noqa: ARG001
+    """A permutation of the indices of `lengths`, whatever they are."""
+    order = list(range(len(lengths)))
+    random.Random(seed).shuffle(order)  # noqa: S311 (an order of examples, no secret)
+    return order
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
-        self._lengths, self._batch_size, self._seed = list(lengths), batch_size, seed
+
+ORDERS = {"random": random_order, "group_by_length": grouped_order}
+
+
+class OrderedSampler(Sampler[int]):
+    """One of ORDERS as a torch sampler: another order in each epoch, the same one in each run, however it was cut."""
+
+    def __init__(self, name: str, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self._order, self._lengths, self._batch_size, self._seed = ORDERS[name], list(lengths), batch_size, seed
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -47,6 +57,6 @@ class GroupedSampler(Sampler[int]):
         return len(self._lengths)
 
     def __iter__(self) -> Iterator[int]:
-        order = grouped_order(self._lengths, self._batch_size, f"{self._seed}-{self._epoch}")
+        order = self._order(self._lengths, self._batch_size, f"{self._seed}-{self._epoch}")
         self._epoch += 1
         return iter(order)

@@ -294,6 +294,22 @@ def test_a_name_is_one_run_however_often_it_is_submitted(ml: Any, submit: Submit
 
 
 @slow
+def test_what_a_failed_job_left_at_a_place_of_its_own_is_there_for_the_next_try(
+    ml: Any, submit: Submit, tmp_path: Path
+) -> None:
+    """How training goes on: its checkpoints are a mounted output whose path is the work's, not the job's."""
+    from azure.ai.ml import Output
+
+    place = f"azureml://datastores/workspaceblobstore/paths/checkpoints/work-{os.getpid()}"
+    text = "echo $(( $(cat ${{outputs.kept}}/step 2>/dev/null || echo 0) + 1 )) > ${{outputs.kept}}/step; "
+    text += f"cp ${{{{outputs.kept}}}}/step '{tmp_path}/seen'; exit 1"
+    for expected in ("1\n", "2\n"):
+        job = submit(text, outputs={"kept": Output(type="uri_folder", mode="rw_mount", path=place)})
+        assert ended(ml, job.name).status == "Failed"
+        assert (tmp_path / "seen").read_text() == expected
+
+
+@slow
 def test_what_cannot_run_is_refused_at_once(ml: Any, submit: Submit) -> None:
     from azure.ai.ml import Input, command
     from azure.core.exceptions import AzureError

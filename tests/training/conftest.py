@@ -93,6 +93,7 @@ def recipe_content() -> dict[str, Any]:
             "chat_template": "phi3",
             "dtype": "float32",
             "attention": "sdpa",
+            "quantization": None,
             "keep_eos_token_ids": [2],
         },
         "data": {
@@ -128,7 +129,11 @@ def recipe_content() -> dict[str, Any]:
             "gradient_checkpointing": False,
             "log_every": 1,
             "eval_every": None,
+            "checkpoint_every": None,
+            "keep_best": False,
+            "patience": None,
         },
+        "scale": {"device": "cpu", "instances": 1, "processes_per_instance": 1, "sharding": "none"},
     }
 
 

@@ -12,7 +12,8 @@ from training.chat_data import IGNORED, encode_chat, load_examples, read_chats
 from training.chat_template import END_OF_TURN, control_tokens, install_template, render_template
 from training.errors import TrainingError
 
-FAMILIES = ["phi3", "chatml"]
+FAMILIES = ["phi3", "phi4", "chatml"]
+TOKENIZERS = {"phi3": "phi3", "phi4": "phi3", "chatml": "chatml"}
 LONG_CHAT = [
     {"role": "system", "content": "Answer with JSON."},
     {"role": "user", "content": "Lamp 1 is broken"},
@@ -29,7 +30,7 @@ def family(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def tokenizer(family: str, request: pytest.FixtureRequest) -> Any:
-    made = request.getfixturevalue(f"{family}_tokenizer")
+    made = request.getfixturevalue(f"{TOKENIZERS[family]}_tokenizer")
     install_template(made, family)
     return made
 
@@ -49,6 +50,17 @@ def test_the_prompt_of_a_server_is_the_beginning_of_what_was_trained(tokenizer: 
     assert whole["input_ids"][: len(prompt)] == prompt
     assert whole["labels"][len(prompt)] != IGNORED
     assert whole["labels"][len(prompt) - 1] == IGNORED
+
+
+@pytest.mark.parametrize("text", ["And order AB-002?", "  two\n\n lines é <b> ", "if a < b | c > d: end"])
+def test_the_server_makes_the_tokens_that_were_trained(text: str, tokenizer: Any) -> None:
+    from serving.prompts import Prompts
+
+    chat = [*LONG_CHAT[:3], {"role": "user", "content": text}, LONG_CHAT[-1]]
+    whole = encode_chat(chat, tokenizer)["input_ids"]
+    asked = Prompts(tokenizer).encode(chat[:-1])
+    assert whole[: len(asked)] == asked
+    assert len(whole) > len(asked)
 
 
 def _controls_in(ids: list[int], tokenizer: Any) -> int:
@@ -75,7 +87,7 @@ def test_control_tokens_in_text_stay_text(role: str, tokenizer: Any) -> None:
 )
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_text_makes_a_control_token(family: str, pieces: list[str], request: pytest.FixtureRequest) -> None:
-    tokenizer = request.getfixturevalue(f"{family}_tokenizer")
+    tokenizer = request.getfixturevalue(f"{TOKENIZERS[family]}_tokenizer")
     install_template(tokenizer, family)
     chat = [{"role": "user", "content": "a" + "".join(pieces) + "b"}, {"role": "assistant", "content": "c"}]
     plain = [{"role": "user", "content": "ab"}, {"role": "assistant", "content": "c"}]
@@ -92,7 +104,7 @@ def test_ordinary_text_is_left_alone(tokenizer: Any) -> None:
 def test_the_template_of_another_family_is_refused(phi3_tokenizer: Any) -> None:
     with pytest.raises(TrainingError, match=r"no special token <\|im_end\|>"):
         install_template(phi3_tokenizer, "chatml")
-    with pytest.raises(TrainingError, match=r"no chat template 'llama'.*chatml, phi3"):
+    with pytest.raises(TrainingError, match=r"no chat template 'llama'.*chatml, phi3, phi4"):
         render_template("llama", [])
 
 

@@ -1,5 +1,6 @@
 """A recipe holds every parameter and nothing else, and says in one sentence what is wrong with it."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,10 +86,42 @@ def test_the_length_of_a_run_is_said_exactly_once(
         load_recipe(write_recipe(recipe_content))
 
 
-def test_packing_without_varlen_attention_is_refused(recipe_content: Content, write_recipe: Write) -> None:
-    recipe_content["data"]["packing"] = True
-    with pytest.raises(TrainingError, match="lets them see each other"):
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": {"packing": True, "sampling": "group_by_length"}}, r"set data\.sampling to random"),
+        ({"base_model": {"quantization": "nf4"}, "lora": None}, "whose weights are trained"),
+        ({"base_model": {"quantization": "nf4"}}, "quantizes for a CPU"),
+        ({"run": {"keep_best": True, "eval_every": 4, "checkpoint_every": 6}}, r"multiple of run\.eval_every"),
+        ({"run": {"patience": 2}}, "without a best model"),
+        ({"scale": {"sharding": "full"}}, r"set scale\.sharding to none"),
+    ],
+)
+def test_values_that_do_not_fit_together_are_refused(
+    changes: Content, said: str, recipe_content: Content, write_recipe: Write
+) -> None:
+    for part, values in changes.items():
+        recipe_content[part] = recipe_content[part] | values if values else None
+    with pytest.raises(TrainingError, match=said):
         load_recipe(write_recipe(recipe_content))
+
+
+def test_every_base_model_of_the_hub_is_pinned_and_no_code_of_it_runs() -> None:
+    for path in RECIPES.glob("*.yaml"):
+        base = load_recipe(path).base_model
+        assert base.source.startswith("azureml:") or len(base.revision or "") == 40
+    for path in RECIPES.parent.rglob("*.py"):
+        assert not re.search(r"trust_remote_code\s*=\s*(?!False)", path.read_text()), path
+
+
+def test_a_trial_of_a_sweep_changes_values_that_are_there(recipe_content: Content, write_recipe: Write) -> None:
+    path = write_recipe(recipe_content)
+    recipe = load_recipe(path, ["optimizer.learning_rate=0.5", "lora.rank=3", "run.max_steps=null", "run.epochs=2"])
+    assert (recipe.optimizer.learning_rate, recipe.lora and recipe.lora.rank, recipe.run.epochs) == (0.5, 3, 2)
+    assert load_recipe(path, ["optimizer.learning_rate=5e-05"]).optimizer.learning_rate == 5e-5
+    for change in ("lora", "lora=1", "lora.rnk=1", "run.seed.x=1", "=", "run.seed=[", "nothing.at=1"):
+        with pytest.raises(TrainingError, match=r"changes no value|wrong value"):
+            load_recipe(path, [change])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from training.digest import folder_digest
+from training.digest import file_sha256, folder_digest
 from training.errors import TrainingError
 from training.recipe import load_recipe
 from training.train import main, train
@@ -41,10 +41,14 @@ def test_the_snapshot_trains_a_phi3_as_a_script(
     output.mkdir()  # a job's output is a mounted folder that exists
     command = [sys.executable, "train.py", "--recipe", write_recipe(recipe_content), "--base-model", tiny_phi3]
     done = subprocess.run(
-        [*command, "--data", data_folder, "--output", output], cwd=code, capture_output=True, text=True, check=False
+        [*command, "--data", data_folder, "--output", output, "--adapter", tmp_path / "adapter"],
+        cwd=code,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("step ") == 30
+    assert done.stdout.count(" lr ") == 30
 
     metrics = json.loads((code / "outputs" / "training_metrics.json").read_text())
     losses = [point["loss"] for point in metrics["loss"]]
@@ -62,7 +66,17 @@ def test_the_snapshot_trains_a_phi3_as_a_script(
         [{"role": "user", "content": "Lamp 3"}], add_generation_prompt=True, return_dict=True, return_tensors="pt"
     )
     assert model.generate(**prompt, max_new_tokens=8).shape[1] > prompt["input_ids"].shape[1]
-    assert not list(output.rglob("adapter*"))
+    assert not list(output.rglob("adapter*"))  # serving would take it for an adapter: it has a folder of its own
+    card = (output / "README.md").read_text()
+    assert file_sha256(data_folder / "train.jsonl") in card
+    assert f"{metrics['perplexity']:.5f}" in card
+
+    from peft import PeftModel
+
+    plain = AutoModelForCausalLM.from_pretrained(tiny_phi3, dtype=torch.float32)
+    again = PeftModel.from_pretrained(plain, tmp_path / "adapter").merge_and_unload()
+    for name, weight in again.state_dict().items():
+        assert torch.equal(weight.bfloat16(), model.state_dict()[name]), name
 
 
 @pytest.mark.slow
@@ -107,7 +121,7 @@ def test_the_loss_over_labels_alone_equals_the_models_own(tiny_phi3: Path) -> No
     import torch
     from transformers import AutoModelForCausalLM
 
-    from training.trainer import add_sparse_loss
+    from training.step import add_sparse_loss
 
     model = AutoModelForCausalLM.from_pretrained(tiny_phi3, dtype=torch.float32)
     generator = torch.Generator().manual_seed(1)
@@ -123,7 +137,7 @@ def test_the_loss_over_labels_alone_equals_the_models_own(tiny_phi3: Path) -> No
     model.zero_grad()
     add_sparse_loss(model)
     items = (labels[:, 1:] != -100).sum()
-    sparse = model(input_ids=ids, attention_mask=mask, labels=labels, sparse_loss_items=items)["loss"]
+    sparse = model(input_ids=ids, attention_mask=mask, labels=labels, sparse_loss=True)["loss"] / items
     sparse.backward()
     assert sparse.item() == pytest.approx(whole.item(), rel=1e-5)
     assert torch.allclose(model.lm_head.weight.grad, gradient, atol=1e-6)
@@ -192,6 +206,18 @@ def test_bad_input_is_one_sentence_and_exit_code_3(
     cases = {
         "cannot be read": ["--recipe", str(tmp_path / "none.yaml"), *data, *output],
         "needs --data and --output": ["--recipe", recipe],
+        "made for 2 processes and 1 started": ["--recipe", recipe, *data, *output, "--set", "scale.instances=2"],
+        "say where with --checkpoints": ["--recipe", recipe, *data, *output, "--set", "run.checkpoint_every=5"],
+        "changes no value of the recipe": ["--recipe", recipe, *data, *output, "--set", "run.sed=5"],
+        "wrong value at 'optimizer.learning_rate'": [
+            "--recipe",
+            recipe,
+            *data,
+            *output,
+            "--set",
+            "optimizer.learning_rate=fast",
+        ],
+        "machine has none": ["--recipe", recipe, *data, *output, "--set", "scale.device=gpu"],
         "is not a folder": ["--recipe", recipe, "--base-model", str(tmp_path / "none"), *data, *output],
         "is not empty": ["--recipe", recipe, "--base-model", str(full), *data, "--output", str(full)],
     }
