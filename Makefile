@@ -8,7 +8,7 @@ SCENARIO ?= promoted
 BENCH ?=
 BIN := .venv/bin
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
-LIGHT := typer rich pydantic pydantic-settings pyyaml httpx tenacity
+LIGHT := typer rich pydantic pydantic-settings pyyaml httpx tenacity numpy
 BASE_MODEL := .cache/smollm2-135m-instruct
 
 # Nothing this repository starts phones home.

@@ -1,203 +1,170 @@
 """What must be true of chats before anything is paid for. Each check has a code, a severity, a count and examples.
 
-The checks are a table: a code, how bad it is, a sentence, and a function that yields the rows at fault. Adding one
-means adding a line. A check that found nothing is reported with count 0: proof that it ran.
+Checks of one row are in `rowchecks`; here are those that need all rows, and what comes of both. A check that found
+nothing is reported with count 0, proof that it ran; one that did not run has no count and says why.
 """
 
 from __future__ import annotations
 
-import json
-import re
-import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from data.chunks import of_rows
+from data.clusters import components, first_with_same, near_pairs
+from data.corpus import HELD_OUT, Corpus, Examined, Told, examined
 from data.errors import DataError
-from data.load import Row
-from data.tokens import Messages, approximate_chat_tokens
+from data.examine import EXAMPLES, Work
+from data.gate import Gate
+from data.privacy import masked
+from data.rows import Row, normalised
+from data.rules import CODES, Rules, Severity, load_rules
+from data.similarity import Array
+from data.spill import spill
+from data.tokens import Encoding
 
-ROLES = ("system", "user", "assistant")
-EXAMPLES = 5
-Severity = Literal["error", "warning"]
+__all__ = ["CODES", "Check", "Corpus", "check_rows", "judged", "normalised", "run_checks", "stop_on_errors"]
 
 
 class Check(BaseModel):
-    """The result of one check over all rows; `examples` name file, row and id."""
+    """The result of one check over all rows; `examples` name file, row and id. No count: it did not run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     code: str
     severity: Severity
-    count: int = Field(ge=0)
+    count: int | None = Field(ge=0)
     message: str
     examples: list[str]
 
 
 @dataclass(frozen=True)
-class Rules:
-    """What the checks hold the rows against. `answer_keys=None`: answers are free text."""
+class Groups:
+    """Which rows are one (`label`: the first row of each one's component), and who says nearly what another says."""
 
-    answer_keys: tuple[str, ...] | None = ("category", "priority", "product", "order_id")
-    max_tokens: int = 1024  # a chat with all its turns
-    count_tokens: Callable[[Messages], int] = approximate_chat_tokens
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """The rows of one file, and the rows that they must not share a prompt or cluster with."""
-
-    name: str
-    rows: Sequence[Row]
-    held_out: Sequence[Row] = ()
+    label: Array
+    near_left: Array
+    near_right: Array
 
 
-Finder = Callable[[Corpus, Rules], Iterator[int]]  # yields indices of rows at fault
+def grouped(done: Examined, rules: Rules) -> Groups:
+    """Joined by cluster, messages or prompt, and by nearly the same text."""
+    label = np.arange(done.rows)
+    for name in ("cluster", "content", "asked"):
+        label = components(done.rows, np.arange(done.rows), first_with_same(done.columns.column(name)), label)
+    left, right = near_pairs(done.columns, label, rules.near_duplicate)
+    return Groups(components(done.rows, left, right, label), left, right)
 
 
-def _messages(row: Row) -> list[dict[str, str]] | None:
-    """The row's messages, or None when they are not even a list of role and text."""
-    messages = row.get("messages")
-    if not isinstance(messages, list) or not messages:
-        return None
-    whole = all(
-        isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in messages
-    )
-    return messages if whole else None
+Finding = tuple[int, Iterable[str]]
 
 
-def _sound(corpus: Corpus) -> Iterator[tuple[int, list[dict[str, str]]]]:
-    for index, row in enumerate(corpus.rows):
-        if (messages := _messages(row)) is not None:
-            yield index, messages
+def _repeated(name: str) -> Callable[[Examined, Rules, Groups], Finding]:
+    def find(done: Examined, _: Rules, __: Groups) -> Finding:
+        keys = done.columns.column(name)
+        firsts = np.concatenate(
+            [first_with_same(keys[a:b]) + a for a, b in zip(done.offsets, done.offsets[1:], strict=False)]
+        )
+        return _rows(done, np.flatnonzero(firsts != np.arange(done.rows)))
+
+    return find
 
 
-def normalised(text: str) -> str:
-    """Text without what does not change its meaning here: case, spacing, punctuation, form of the characters."""
-    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
+def _near(done: Examined, _: Rules, groups: Groups) -> Finding:
+    which = done.which()
+    left, right = groups.near_left, groups.near_right
+    return _rows(done, np.unique(np.maximum(left, right)[which[left] == which[right]]))
 
 
-def prompts(messages: Messages) -> Iterator[tuple[str, ...]]:
-    """What the customer had said before each of the assistant's turns: each of them is a prompt that is trained on."""
-    said: list[str] = []
-    for message in messages:
-        if message["role"] == "user":
-            said.append(normalised(message["content"]))
-        elif message["role"] == "assistant":
-            yield tuple(said)
+def _across(done: Examined, _: Rules, groups: Groups) -> Finding:
+    which, ours = done.which(), np.array([corpus.split != HELD_OUT for corpus in done.corpora])
+    pairs = [(groups.near_left, groups.near_right)]
+    trained = np.flatnonzero(ours[which])
+    for name in ("content", "cluster"):
+        pairs.append((trained, trained[first_with_same(done.columns.column(name)[trained])]))
+    found = [
+        np.maximum(left, right)[(which[left] != which[right]) & ours[which[left]] & ours[which[right]]]
+        for left, right in pairs
+    ]
+    return _rows(done, np.unique(np.concatenate(found)))
 
 
-def _schema(corpus: Corpus, _: Rules) -> Iterator[int]:
-    for index, row in enumerate(corpus.rows):
-        names = all(isinstance(row.get(key), str) and row[key] for key in ("id", "cluster_id"))
-        slices = row.get("slices", {})
-        tagged = isinstance(slices, dict) and all(isinstance(v, str) for v in slices.values())
-        if _messages(row) is None or not names or not tagged:
-            yield index
+def _language(done: Examined, _: Rules, __: Groups) -> Finding:
+    numbers = done.columns.column("language")
+    known = np.bincount(numbers[numbers > 0], minlength=2)
+    main = int(known.argmax())
+    names = {number: name for name, number in done.languages.items()}
+    rows = np.flatnonzero((numbers > 0) & (numbers != main))
+    count, shown = _rows(done, rows)
+    spoken = (names[int(numbers[row])] for row in rows)
+    return count, [f"{text}: {name}, most are {names[main]}" for text, name in zip(shown, spoken, strict=False)]
 
 
-def _roles(corpus: Corpus, _: Rules) -> Iterator[int]:
-    for index, messages in _sound(corpus):
-        if any(m["role"] not in ROLES or (m["role"] == "system" and at > 0) for at, m in enumerate(messages)):
-            yield index
+def _balance(done: Examined, rules: Rules, _: Groups) -> Finding:
+    rare = [
+        f"{masked(key)} = {masked(value)}: {count} of {values.total()} rows"
+        for key, values in sorted(done.slices.items())
+        for value, count in sorted(values.items())
+        if count < rules.rare_share * values.total()
+    ]
+    return len(rare), rare
 
 
-def _alternation(corpus: Corpus, _: Rules) -> Iterator[int]:
-    for index, messages in _sound(corpus):
-        turns = [m["role"] for m in messages if m["role"] != "system"]
-        if turns[::2].count("user") != len(turns[::2]) or turns[1::2].count("assistant") != len(turns[1::2]):
-            yield index
+def _rows(done: Examined, indices: Array) -> Finding:
+    return len(indices), [done.shown(int(index)) for index in indices[:EXAMPLES]]
 
 
-def _last_turn(corpus: Corpus, _: Rules) -> Iterator[int]:
-    return (index for index, messages in _sound(corpus) if messages[-1]["role"] != "assistant")
+ACROSS_ROWS: dict[str, Callable[[Examined, Rules, Groups], Finding]] = {
+    "duplicate_id": _repeated("id"),
+    "duplicate": _repeated("content"),
+    "near_duplicate": _near,
+    "across_splits": _across,
+    "language": _language,
+    "balance": _balance,
+}
 
 
-def _blank(corpus: Corpus, _: Rules) -> Iterator[int]:
-    return (index for index, messages in _sound(corpus) if any(not m["content"].strip() for m in messages))
-
-
-def _repeated(keys: Iterator[tuple[int, Any]]) -> Iterator[int]:
-    seen: set[Any] = set()
-    for index, key in keys:
-        if key in seen:
-            yield index
-        seen.add(key)
-
-
-def _duplicate_id(corpus: Corpus, _: Rules) -> Iterator[int]:
-    ids = ((i, row["id"]) for i, row in enumerate(corpus.rows) if isinstance(row.get("id"), str))
-    return _repeated(ids)
-
-
-def _duplicate(corpus: Corpus, _: Rules) -> Iterator[int]:
-    return _repeated((index, json.dumps(messages, sort_keys=True)) for index, messages in _sound(corpus))
-
-
-def _leakage(corpus: Corpus, _: Rules) -> Iterator[int]:
-    gate = Corpus("held-out", corpus.held_out)
-    asked = {list(prompts(messages))[-1] for _, messages in _sound(gate) if list(prompts(messages))}
-    return (index for index, messages in _sound(corpus) if asked.intersection(prompts(messages)))
-
-
-def _shared_cluster(corpus: Corpus, _: Rules) -> Iterator[int]:
-    clusters = {row["cluster_id"] for row in corpus.held_out if isinstance(row.get("cluster_id"), str)}
-    return (
-        i
-        for i, row in enumerate(corpus.rows)
-        if isinstance(row.get("cluster_id"), str) and row["cluster_id"] in clusters
-    )
-
-
-def _over_length(corpus: Corpus, rules: Rules) -> Iterator[int]:
-    return (index for index, messages in _sound(corpus) if rules.count_tokens(messages) > rules.max_tokens)
-
-
-def _answer(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
-        return None
-
-
-def _answer_json(corpus: Corpus, rules: Rules) -> Iterator[int]:
-    for index, messages in _sound(corpus) if rules.answer_keys else ():
-        if any(m["role"] == "assistant" and not isinstance(_answer(m["content"]), dict) for m in messages):
-            yield index
-
-
-def _answer_keys(corpus: Corpus, rules: Rules) -> Iterator[int]:
-    for index, messages in _sound(corpus) if rules.answer_keys else ():
-        answers = [_answer(m["content"]) for m in messages if m["role"] == "assistant"]
-        if any(isinstance(answer, dict) and tuple(answer) != rules.answer_keys for answer in answers):
-            yield index
-
-
-CHECKS: tuple[tuple[str, Severity, str, Finder], ...] = (
-    ("schema", "error", "needs id, cluster_id, messages of role and content, and slices of text", _schema),
-    ("roles", "error", "has a role other than system (first only), user and assistant", _roles),
-    ("alternation", "error", "does not alternate user and assistant, user first", _alternation),
-    ("last_turn", "error", "does not end with the assistant's answer", _last_turn),
-    ("blank", "error", "has a message without text", _blank),
-    ("duplicate_id", "error", "has the id of an earlier row", _duplicate_id),
-    ("duplicate", "error", "has the same messages as an earlier row", _duplicate),
-    ("leakage", "error", "asks what a held-out prompt asks", _leakage),
-    ("shared_cluster", "error", "belongs to the cluster of a held-out prompt", _shared_cluster),
-    ("over_length", "error", "is longer than the limit of tokens", _over_length),
-    ("answer_json", "error", "has an answer that is not a JSON object", _answer_json),
-    ("answer_keys", "error", "has an answer whose keys or their order differ from the task's", _answer_keys),
-)
-
-
-def run_checks(corpora: Sequence[Corpus], rules: Rules) -> list[Check]:
-    """Every check over every corpus, in the order of the table."""
+def judged(done: Examined, rules: Rules, groups: Groups) -> list[Check]:
+    """Every check, in the order of `rules.CODES`."""
+    splits = {corpus.split for corpus in done.corpora}
+    idle = {code: "there is no held-out file" for code in ("leakage", "shared_cluster") if HELD_OUT not in splits}
+    if len(splits - {HELD_OUT}) < 2:
+        idle["across_splits"] = "there is one split, and it is divided by cluster"
+    if not rules.answer_keys:
+        idle |= dict.fromkeys(("answer_json", "answer_keys"), "answers are free text")
+    if not done.slices:
+        idle["balance"] = "no row has slices"
     results = []
-    for code, severity, message, find in CHECKS:
-        found = [(corpus, index) for corpus in corpora for index in find(corpus, rules)]
-        examples = [f"{c.name} row {i + 1} ({c.rows[i].get('id', 'no id')})" for c, i in found[:EXAMPLES]]
-        results.append(Check(code=code, severity=severity, count=len(found), message=message, examples=examples))
+    for code, message in CODES.items():
+        severity = rules.severities[code]
+        why = "it is switched off in the rules" if severity == "off" else idle.get(code)
+        if why:
+            results.append(Check(code=code, severity="off", count=None, message=f"not run: {why}", examples=[]))
+            continue
+        told = Told()
+        if code in ACROSS_ROWS:
+            told.add(*ACROSS_ROWS[code](done, rules, groups))
+        told = done.found.get(code, told) if code not in ACROSS_ROWS else told
+        results.append(Check(code=code, severity=severity, count=told.count, message=message, examples=told.examples))
     return results
+
+
+def run_checks(
+    corpora: Sequence[Corpus], rules: Rules, encoding: Encoding | None = None, workers: int | None = None
+) -> list[Check]:
+    """Every check over every corpus, in constant memory."""
+    with spill() as columns:
+        done = examined(corpora, Work(rules, encoding or Encoding(), Gate()), columns, workers)
+        return judged(done, rules, grouped(done, rules))
+
+
+def check_rows(name: str, rows: Sequence[Row], held_out: Sequence[Row] = (), rules: Rules | None = None) -> list[Check]:
+    """The same for rows that are in memory."""
+    corpora = [Corpus(name, of_rows(rows))]
+    if held_out:
+        corpora.append(Corpus("held-out", of_rows(held_out), HELD_OUT))
+    return run_checks(corpora, rules or load_rules())
 
 
 def stop_on_errors(checks: Sequence[Check]) -> None:

@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from data.checks import Check
+from data.corpus import Split
 from data.errors import DataError
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Split = Literal["train", "validation", "heldout"]
 
 
 class DataFile(BaseModel):
@@ -25,6 +25,7 @@ class DataFile(BaseModel):
     sha256: Sha256
     rows: int = Field(gt=0)
     tokens: int = Field(gt=0)
+    loss_tokens: int | None = Field(None, ge=0)  # what the assistant wrote; unknown in records of before
 
 
 class Dataset(BaseModel):
@@ -38,6 +39,8 @@ class Dataset(BaseModel):
     asset: str | None = None  # `azureml:NAME:VERSION` once it is uploaded
     created_at: AwareDatetime
     token_count: Literal["exact", "approximate"]
+    tokenizer: Sha256 | None = None  # of tokenizer.json, where the count is exact …
+    template: Sha256 | None = None  # … and of the chat template as it is rendered
     files: dict[Split, DataFile]
     checks: list[Check]
 

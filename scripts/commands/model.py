@@ -1,4 +1,4 @@
-"""From data to a registered model: `data`, `plan`, `train`, `pending`, `register`."""
+"""From data to a registered model: `data` and `data check`, `plan`, `train`, `pending`, `register`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,61 +7,126 @@ import typer
 
 from scripts import records, settings
 from scripts.commands.options import Config, Out
-from scripts.errors import InvalidInput
-from scripts.outputs import finish
+from scripts.errors import InvalidInput, Refused
+from scripts.outputs import finish, table
 
 app = typer.Typer()
 
 
-@app.command()
+data_app = typer.Typer()
+app.add_typer(data_app, name="data")
+Tokenizer = Annotated[
+    Path | None, typer.Option(help="Folder of the model's tokenizer: exact token counts instead of approximate ones.")
+]
+Template = Annotated[
+    Path | None, typer.Option(help="Chat template with {% generation %} blocks; default: the tokenizer's own.")
+]
+Source = Annotated[str, typer.Option(help="Conversations to train on: JSONL, parquet, a folder, or a YAML of sources.")]
+HeldOut = Annotated[
+    str | None,
+    typer.Option(help="The gate's prompts, never trained on. auto: a tenth of the source. Default: as the YAML says."),
+]
+
+
+@data_app.callback(invoke_without_command=True)
 def data(
-    source: Annotated[Path, typer.Option(help="Conversations to train on (JSONL).")] = Path("data/tickets.jsonl"),
-    held_out: Annotated[Path, typer.Option(help="The gate's prompts, never trained on.")] = Path("data/heldout.jsonl"),
+    context: typer.Context,
+    source: Source = "data/tickets.jsonl",
+    held_out: HeldOut = None,
     folder: Annotated[Path, typer.Option(help="Where the checked splits are written.")] = Path("out/data"),
+    tokenizer: Tokenizer = None,
+    template: Template = None,
     config: Config = None,
     out: Out = Path("out/dataset.json"),
     check_only: Annotated[bool, typer.Option("--check-only", help="Check and split; upload nothing.")] = False,
 ) -> None:
-    """Check, split, digest and upload the training set.
+    """Check, split, digest and upload the training set; `data check FILE` only checks, anyone's file.
 
     Example: `python -m scripts data --source data/tickets.jsonl`
     """
+    if context.invoked_subcommand:
+        return
     from data.prepare import prepare
+    from scripts import dataset
 
-    if check_only:
-        name = source.stem
-        record = prepare(source, held_out, folder, name)
-    else:
-        from scripts import dataset
-
-        values = settings.load(config)
-        record = dataset.upload(values, prepare(source, held_out, folder, values.dataset), folder / "training")
+    sources = dataset.sources(source, held_out, config)
+    values = None if check_only else settings.load(config)
+    name = values.dataset if values else sources.name
+    record = prepare(sources, None, folder, name, tokenizer=tokenizer, template=template)
+    if values:
+        record = dataset.upload(values, record, folder / "training")
     rows = ", ".join(f"{file.rows} {split}" for split, file in record.files.items())
+    warned = [f"{check.code} {check.count}" for check in record.checks if check.severity == "warning" and check.count]
+    table(*dataset.drawn([check for check in record.checks if check.count]))
     finish(
         record,
         out,
-        said=f"Data {record.name}:{record.version} checked ({rows} rows)",
+        said=f"Data {record.name}:{record.version} checked ({rows} rows)"
+        + (f", with warnings: {', '.join(warned)}" if warned else ""),
         then="python -m scripts train",
         outputs={"data_asset": record.asset or ""},
     )
 
 
+@data_app.command("check")
+def data_check(
+    file: Annotated[str, typer.Argument(help="JSONL, parquet, a folder of them, or a YAML of sources.")],
+    held_out: Annotated[
+        Path | None, typer.Option(help="Prompts that none of its rows may ask, such as data/heldout.jsonl.")
+    ] = None,
+    rules: Annotated[
+        Path | None, typer.Option(help="Severities and limits; default: data/checks-chats.yaml, or what the YAML says.")
+    ] = None,
+    tokenizer: Tokenizer = None,
+    template: Template = None,
+    config: Config = None,
+    out: Out = Path("out/data_check.json"),
+) -> None:
+    """Hold anyone's chats against the checks. Exit code 1: one of severity error found something.
+
+    Example: `python -m scripts data check my-chats.jsonl`
+    """
+    from data.report import check
+    from data.rules import CHATS, load_rules
+    from data.tokens import Encoding
+    from scripts import dataset
+
+    described = Path(file).suffix in dataset.YAML
+    sources = dataset.sources(file, str(held_out) if held_out else None if described else "auto", config)
+    chosen = rules or (sources.rules if described else CHATS)
+    done = check(sources, load_rules(chosen), Encoding(tokenizer, template))
+    table(*dataset.drawn(done.checks))
+    rows, tokens = (sum(getattr(each, what) for each in done.files) for what in ("rows", "tokens"))
+    broken = [f"{each.code} {each.count}" for each in done.checks if each.severity == "error" and each.count]
+    said = f"Checked {file}: {rows} rows, {tokens} tokens ({done.token_count}), " + (
+        f"{len(broken)} check(s) broken" if broken else "no error"
+    )
+    then = f"python -m scripts data --source {file}" if done.passed else "mend or remove the rows named above"
+    outputs = {"data_passed": str(done.passed).lower(), "data_errors": str(len(broken))}
+    finish(done, out, said=said, then=then, outputs=outputs, good=done.passed)
+    if broken:
+        raise Refused(f"{file} breaks {len(broken)} check(s): {', '.join(broken)}; {out} names the rows.")
+
+
 @app.command()
 def plan(
     recipe: Annotated[str, typer.Option(help="A file name in training/recipes, without .yaml.")],
-    source: Annotated[Path, typer.Option(help="Conversations to train on (JSONL).")] = Path("data/tickets.jsonl"),
-    held_out: Annotated[Path, typer.Option(help="The gate's prompts, never trained on.")] = Path("data/heldout.jsonl"),
+    source: Source = "data/tickets.jsonl",
+    held_out: HeldOut = None,
     folder: Annotated[Path, typer.Option(help="Where the checked splits are written.")] = Path("out/data"),
+    config: Config = None,
     out: Out = Path("out/plan.json"),
 ) -> None:
-    """Check recipe and data, and say what would be trained. Asks nothing of Azure and changes nothing there.
+    """Check recipe and data, and say what would be trained. Changes nothing in Azure, and asks only for a data asset.
 
     Example: `python -m scripts plan --recipe a100_lora`
     """
     from data.prepare import prepare
+    from scripts import dataset
     from scripts import train as step
 
-    work = step.plan(recipe, prepare(source, held_out, folder, source.stem), None, uploaded=False)
+    sources = dataset.sources(source, held_out, config)
+    work = step.plan(recipe, prepare(sources, None, folder, sources.name), None, uploaded=False)
     said = (
         f"Plan: recipe {recipe} ({work.recipe_digest[:12]}) from {work.base_model} "
         f"on data {work.data_digest[:12]} with code {work.code_digest[:12]}"
@@ -81,6 +146,7 @@ def train(
         float | None, typer.Option(min=0, help="Wait no longer; without it, until the end. 0: only submit.")
     ] = None,
     period: Annotated[str, typer.Option(help="Name of a retraining of equal inputs, such as 2026-Q4.")] = "",
+    sweep: Annotated[str, typer.Option(help="Search first: a file name in training/sweeps, without .yaml.")] = "",
     commit: Annotated[str, typer.Option(envvar="RELEASE_COMMIT", help="Kept on the job, to go on from later.")] = "",
 ) -> None:
     """Submit the fine-tune, or attach to the job of the same inputs.
@@ -91,7 +157,7 @@ def train(
     from scripts import train as step
 
     base = records.read(records.Model, base_model) if base_model else None
-    work = step.plan(recipe, records.read(Dataset, dataset), base, period)
+    work = step.plan(recipe, records.read(Dataset, dataset), base, period, search=sweep)
     seconds = None if wait_minutes is None else wait_minutes * 60
     done = step.train(settings.load(config), work, commit=commit, retry_failed=retry_failed, wait_seconds=seconds)
     outputs = {"job_name": done.job_name, "trained": str(isinstance(done, records.Training)).lower()}

@@ -1,13 +1,23 @@
 """Small, sound chats that the tests of `data` break on purpose."""
 
 import json
+import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the library is imported
+
 Row = dict[str, Any]
+
+
+def story(number: int, words: int = 30) -> str:
+    """Words that no other number's story has in this order, so that no two are near duplicates."""
+    rng = random.Random(f"story-{number}")
+    return " ".join("".join(rng.choices("bcdfgklmnprst", k=1) + rng.choices("aeiou", k=3)) for _ in range(words))
 
 
 def ticket(number: int, cluster: str | None = None) -> Row:
@@ -18,7 +28,7 @@ def ticket(number: int, cluster: str | None = None) -> Row:
         "cluster_id": cluster or f"c-{number:04d}",
         "messages": [
             {"role": "system", "content": "Triage."},
-            {"role": "user", "content": f"I was charged twice for lamp {number}."},
+            {"role": "user", "content": f"I was charged twice for lamp {number}. {story(number)}"},
             {"role": "assistant", "content": json.dumps(answer, separators=(",", ":"))},
         ],
         "slices": {"priority": "low"},

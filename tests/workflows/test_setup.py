@@ -39,7 +39,7 @@ NOTE = (
     "\\1:\\2\n\t@echo -n '$@ ' >> installed; mkdir -p .venv/bin $(BASE_MODEL); ln -sf $(PYTHON) .venv/bin/; touch $@\n"
 )
 # Packages that only the full environment has.
-HEAVY = ("azure", "torch", "transformers", "mlflow", "promptflow", "scipy", "numpy", "jinja2", "matplotlib")
+HEAVY = ("azure", "torch", "transformers", "mlflow", "promptflow", "scipy", "pyarrow", "jinja2", "matplotlib")
 
 
 @pytest.fixture
