@@ -202,6 +202,6 @@ def _numbers(seen: Seen, facts: Facts) -> dict[str, int]:
 
 
 def _signature(seen: Seen) -> Array:
-    """Of what user and assistant say: a system prompt is the same everywhere and would make all rows alike."""
-    said = "\n".join(m["content"] for m in seen.messages or () if m["role"] != "system")
+    """Of what the user says: a system prompt is the same everywhere, and where a task has few answers so are they."""
+    said = "\n".join(m["content"] for m in seen.messages or () if m["role"] == "user")
     return signature(said) if said else np.zeros(PLACES, np.uint32)

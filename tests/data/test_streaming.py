@@ -72,8 +72,9 @@ def test_pieces_and_processes_change_nothing(
     for at in range(0, 150, 10):  # duplicates, near duplicates, odd rows: over all pieces
         copy: Row = json.loads(json.dumps(rows[at]).replace("charged twice", "charged thrice"))
         rows.append(copy | {"id": f"near-{at}", "cluster_id": f"near-{at}"})
-    rows[20]["messages"][1]["content"] += " jo.doe@" + "acme.io"
-    for row, said in zip(rows[100:130], ["und die der das ist nicht", "het een van niet dat zijn"] * 15, strict=True):
+    rows[142]["messages"][1]["content"] += " jo.doe@" + "acme.io"
+    others = [row for at, row in enumerate(rows[:150]) if at % 10]
+    for row, said in zip(others[:30], ["und die der das ist nicht", "het een van niet dat zijn"] * 15, strict=True):
         row["messages"][1]["content"] = f"{said} {row['messages'][1]['content']}"
     random.Random(1).shuffle(rows)
     source = write(tmp_path / "pool.jsonl", rows)
