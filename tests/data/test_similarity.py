@@ -52,7 +52,7 @@ def test_recall_and_precision_on_a_made_up_set() -> None:
 
 
 def signature_pairs(rows: list[dict[str, object]]) -> list[bool]:
-    texts = ["\n".join(m["content"] for m in row["messages"]) for row in rows]  # type: ignore[attr-defined]
+    texts = [row["messages"][0]["content"] for row in rows]  # type: ignore[index]  # what the user says
     ours = np.stack([signature(text) for text in texts])
     keys = band_keys(ours)
     return [
