@@ -19,7 +19,7 @@ MODEL = ROOT / ".cache" / "smollm2-135m-instruct"
 CHATS, STEPS = 2, 3  # chats a step, steps
 MEAN, SIGMA, LONGEST = 1374, 0.5, 4096  # tokens of a chat: ultrachat's mean, a log-normal spread
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-NAMES = ("ours", "trl tuned", "trl default", "documents")
+NAMES = ("ours", "ours whole", "trl tuned", "trl adapters", "trl default", "documents")
 Example = dict[str, list[int]]
 
 
@@ -48,20 +48,21 @@ def chats(count: int = CHATS * STEPS) -> list[Example]:
 
 def trainer(name: str, examples: list[Example], folder: str) -> Any:
     """The contestant's trainer, not begun."""
-    return ours(examples, folder) if name == "ours" else trl(name, examples, folder)
+    return ours(name, examples, folder) if name.startswith("ours") else trl(name, examples, folder)
 
 
-def recipe() -> Any:
+def recipe(name: str = "ours") -> Any:
     """The demo's, for chats this long: one at a time, for on a CPU a thousand tokens keep to its caches."""
     from training.recipe import load_recipe
 
     changes = ["data.max_length=4096", "run.batch_size=1", f"run.accumulation={CHATS}", "run.max_steps=1"]
     changes += ["optimizer.warmup_share=0", "optimizer.schedule=constant", "optimizer.learning_rate=0.0001"]
     changes += ["run.log_every=1", "data.sampling=random", "base_model.attention=varlen"]
-    return load_recipe(ROOT / "training" / "recipes" / "cpu_demo.yaml", changes)
+    chosen = load_recipe(ROOT / "training" / "recipes" / "cpu_demo.yaml", changes)
+    return chosen if name == "ours" else chosen.model_copy(update={"lora": None})
 
 
-def ours(examples: list[Example], folder: str) -> Any:
+def ours(name: str, examples: list[Example], folder: str) -> Any:
     from training import model as models
     from training.metrics import Progress, Tracker
     from training.rows import Rows
@@ -69,9 +70,11 @@ def ours(examples: list[Example], folder: str) -> Any:
     from training.trainer import ChatTrainer, arguments
 
     keep_freed_memory()
-    chosen = recipe()
+    chosen = recipe(name)
     tokenizer, _ = models.load_tokenizer(chosen, str(MODEL))
-    model = models.add_lora(models.load_model(chosen, str(MODEL)), chosen.lora)
+    model = models.load_model(chosen, str(MODEL))
+    if chosen.lora:
+        model = models.add_lora(model, chosen.lora)
     rows = Rows(examples, examples[:1], {"train": len(examples)}, {}, LONGEST)
     return ChatTrainer(model, tokenizer, rows, chosen, arguments(chosen, folder, False), Progress(Tracker({})), "bench")
 
@@ -86,14 +89,14 @@ def trl(name: str, examples: list[Example], folder: str) -> Any:
 
     lora = LoraConfig(r=16, lora_alpha=32, lora_dropout=0.0, target_modules=TARGETS, task_type="CAUSAL_LM")
     options: dict[str, Any] = {"per_device_train_batch_size": CHATS}
-    dtype, adapters = torch.float32, lora
+    dtype, adapters = torch.float32, lora if name == "trl adapters" else None
     if name == "trl tuned":  # one chat at a time: nothing is padded, and nothing of flash attention is needed
         options = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": CHATS}
         options |= {"gradient_checkpointing": False, "max_length": LONGEST, "bf16": False}
         dtype = torch.bfloat16
     elif name == "documents":  # all weights, in bf16, checkpointed, rows of 2,048
         options |= {"max_length": 2048, "packing": True}
-        dtype, adapters = torch.bfloat16, None
+        dtype = torch.bfloat16
     config = SFTConfig(
         output_dir=folder, use_cpu=True, max_steps=1, optim="adamw_torch", learning_rate=1e-4, max_grad_norm=1.0,
         lr_scheduler_type="constant", logging_steps=1, report_to=[], save_strategy="no", disable_tqdm=True,
