@@ -43,13 +43,14 @@ took "start the local Azure ML" "${DEMO_STARTED:-$(date +%s.%N)}"
 # 1. What must exist: workspace, cluster, environments, endpoint.
 step provision $run provision --out "$out/provision.json"
 
-# 2. The training data: checked, split, digested, uploaded.
+# 2. The training data: checked, split, encoded, digested, uploaded.
 source=data/tickets.jsonl
 if [ "$scenario" = refused ]; then
   source=$out/tickets-shuffled.jsonl
   .venv/bin/python -m data.shuffle data/tickets.jsonl "$source"
 fi
-step data $run data --source "$source" --held-out data/heldout.jsonl --folder "$out/data" --out "$out/dataset.json"
+step data $run data --source "$source" --held-out data/heldout.jsonl --tokenizer .cache/smollm2-135m-instruct \
+  --folder "$out/data" --out "$out/dataset.json"
 
 # 3. The base model as blue with all the traffic: the stable side, and the baseline.
 step "register base" $run register --folder .cache/smollm2-135m-instruct --name smollm2-135m-instruct --out "$out/model-baseline.json"

@@ -143,9 +143,9 @@ NUMBERS: dict[str, type[np.generic]] = {
 
 
 def _token_file(folder: Path, part: str) -> TokenFile:
-    from data.tokenfile import TokenFile  # Arrow, which plain checks do without
+    from data.tokenfile import TokenFile, part_of  # Arrow, which plain checks do without
 
-    return TokenFile(folder / f"{part}.arrow")
+    return TokenFile(part_of(folder / part))
 
 
 def _seen(rows: Sequence[Row], work: Work, controls: re.Pattern[str] | None) -> tuple[list[Seen], list[Encoded]]:

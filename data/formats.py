@@ -79,13 +79,29 @@ def _alpaca(record: Row) -> Turns | None:
     return [*turns, {"role": "user", "content": asked}, {"role": "assistant", "content": output}]
 
 
+def _review(record: Row) -> Turns | None:
+    """`messages`, `model_answer`, `label` (feedback.py): the label is the answer. Without one the question ends it, and
+    the check `last_turn` refuses the row; what the model said is never learned from."""
+    turns, label = _messages(record), record.get("label")
+    if turns is None or not isinstance(label, str) or not label.strip():
+        return turns
+    return [*turns, {"role": "assistant", "content": label}]
+
+
 FORMATS: dict[str, Callable[[Row], Turns | None]] = {
     "messages": _messages,
     "prompt_completion": _prompt_completion,
     "sharegpt": _sharegpt,
     "alpaca": _alpaca,
+    "review": _review,
 }
-KEYS = {"messages": "messages", "completion": "prompt_completion", "conversations": "sharegpt", "output": "alpaca"}
+KEYS = {
+    "model_answer": "review",
+    "messages": "messages",
+    "completion": "prompt_completion",
+    "conversations": "sharegpt",
+    "output": "alpaca",
+}
 
 
 def guess(record: Row) -> str:

@@ -14,7 +14,16 @@ from data.checks import Check
 from data.corpus import Split
 from data.errors import DataError
 
+ENCODED_FORMAT = "1"  # of token files: their columns, what these mean, the digests; `training` refuses any other
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Encoded(BaseModel):
+    """The token file of a split: ids and labels of its rows, in their order."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    path: str
+    sha256: Sha256
 
 
 class DataFile(BaseModel):
@@ -26,6 +35,7 @@ class DataFile(BaseModel):
     rows: int = Field(gt=0)
     tokens: int = Field(gt=0)
     loss_tokens: int | None = Field(None, ge=0)  # what the assistant wrote; unknown in records of before
+    encoded: Encoded | None = None  # where the tokenizer is known
 
 
 class Dataset(BaseModel):
@@ -59,9 +69,28 @@ def digest_of(files: Mapping[Split, DataFile]) -> str:
     return hashlib.sha256(json.dumps(pairs, separators=(",", ":")).encode()).hexdigest()
 
 
-def version_of(digest: str) -> str:
-    """The asset's version: the first twelve hexadecimal digits of the content's digest."""
-    return digest[:12]
+def version_of(digest: str, encoding: str = "") -> str:
+    """The asset's version: twelve digits of the content's digest, and eight of what its token files are made with.
+
+    Equal rows are never uploaded twice for one tokenizer, and the digest, which jobs are named by, is of rows alone:
+    token files change how soon a job begins and nothing of what it learns.
+    """
+    return digest[:12] + (f"-{encoding[:8]}" if encoding else "")
+
+
+def is_version_of(version: str, digest: str) -> bool:
+    """Whether an asset of this version holds the rows of this digest."""
+    return version.partition("-")[0] == version_of(digest)
+
+
+def encoding_of(files: Mapping[Split, DataFile], tokenizer: str | None, template: str | None) -> str:
+    """What `version_of` wants to know of the token files; "" where there are none.
+
+    Not the digest of their bytes: another version of Arrow would write the same ids in another way.
+    """
+    if not any(file.encoded for file in files.values()):
+        return ""
+    return hashlib.sha256(json.dumps([ENCODED_FORMAT, tokenizer, template]).encode()).hexdigest()
 
 
 def load_dataset(path: Path) -> Dataset:
@@ -74,6 +103,7 @@ def load_dataset(path: Path) -> Dataset:
         raise DataError(
             f"{path} is not a data record ({str(error).splitlines()[0]}); prepare the data again."
         ) from None
-    if digest_of(dataset.files) != dataset.digest or version_of(dataset.digest) != dataset.version:
+    encoding = encoding_of(dataset.files, dataset.tokenizer, dataset.template)
+    if digest_of(dataset.files) != dataset.digest or version_of(dataset.digest, encoding) != dataset.version:
         raise DataError(f"{path} was changed by hand: its digest does not match its files; prepare the data again.")
     return dataset

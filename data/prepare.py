@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from data.corpus import HELD_OUT, Corpus, Examined, Split, examined
 from data.errors import DataError
 from data.examine import Work
 from data.load import write_text
-from data.manifest import DataFile, Dataset, digest_of, version_of
+from data.manifest import ENCODED_FORMAT, DataFile, Dataset, Encoded, digest_of, encoding_of, file_sha256, version_of
 from data.rules import Rules, load_rules
 from data.similarity import Array
 from data.sources import File, Sources, chunks, load_sources, named
@@ -36,6 +36,9 @@ PATHS: dict[Split, str] = {
     "validation": "training/validation.jsonl",
     "heldout": "heldout.jsonl",
 }
+ENCODED: dict[Split, str] = {"train": "training/train.arrow", "validation": "training/validation.arrow"}
+# What a training job refuses in a row. A set of checks that lets one pass leaves it to the job to say so.
+NEEDED = {"json", "utf8", "schema", "roles", "last_turn", "blank"}
 
 
 def prepare(
@@ -54,9 +57,9 @@ def prepare(
 
     `training/train.jsonl` and `training/validation.jsonl` are what a job reads; `heldout.jsonl` is the gate's copy.
     A validation split that the sources do not name is a tenth of train; so are held-out prompts that nobody gives.
-    Token counts are exact with the folder of a `tokenizer`, else approximate; the record says which. Raises DataError
-    for a file that cannot be read, a broken check, a split without rows, and an `out_dir` that holds something else;
-    `out_dir` is then as it was before.
+    With the folder of a `tokenizer` token counts are exact and each of the two has its ids and labels beside it
+    (`tokenfile`); else counts are approximate, and the record says so. Raises DataError for a file that cannot be read,
+    a broken check, a split without rows, and an `out_dir` that holds something else; it is then as it was before.
     """
     if out_dir.exists() and not (out_dir / RECORD).is_file() and (not out_dir.is_dir() or any(out_dir.iterdir())):
         raise DataError(f"{out_dir} exists and is no prepared data set; remove it or choose another folder.")
@@ -68,15 +71,20 @@ def prepare(
     try:
         with spill(beside) as columns:
             corpora = corpora_of(sources, held_out)
-            done = examined(corpora, Work(rules, encoding), columns, workers, columns.folder)
+            tokens = columns.folder if encoding.exact else None
+            done = examined(corpora, Work(rules, encoding, tokens=tokens), columns, workers, columns.folder)
             groups = grouped(done, rules)
             checks = judged(done, rules, groups)
             stop_on_errors(checks)
-            files = _write(beside, done, _placed(done, groups.label))
+            placed = _placed(done, groups.label)
+            files = _write(beside, done, placed)
+            if tokens and {check.code for check in checks if check.count == 0} >= NEEDED:
+                made_with = {"format": ENCODED_FORMAT, "tokenizer": digests[0] or "", "template": digests[1] or ""}
+                files = _with_tokens(beside, done, placed, files, made_with)
         digest = digest_of(files)
         dataset = Dataset(
             name=name,
-            version=version_of(digest),
+            version=version_of(digest, encoding_of(files, *digests)),
             digest=digest,
             created_at=now(),
             token_count="exact" if encoding.exact else "approximate",
@@ -150,8 +158,29 @@ def _write(folder: Path, done: Examined, placed: Array) -> dict[Split, DataFile]
 
 
 def _parts(done: Examined) -> Iterator[list[bytes]]:
+    """The converted rows, piece by piece; each goes from the disk once it is read."""
     for part in done.parts:
-        yield part.read_bytes().splitlines(keepends=True)
+        lines = part.read_bytes().splitlines(keepends=True)
+        part.unlink()
+        yield lines
+
+
+def _with_tokens(
+    folder: Path, done: Examined, placed: Array, files: dict[Split, DataFile], made_with: Mapping[str, str]
+) -> dict[Split, DataFile]:
+    """Writes the token files, each naming the JSONL it is of and what it was made with."""
+    from data.tokenfile import distribute, part_of  # Arrow, which plain checks do without
+
+    wanted = {
+        list(PATHS).index(split): (folder / path, {"jsonl": files[split].sha256, **made_with})
+        for split, path in ENCODED.items()
+    }
+    try:
+        distribute(map(part_of, done.parts), placed, wanted)
+    except OSError as error:
+        raise DataError(f"{folder} could not be written ({error.strerror}); check free space.") from error
+    encoded = {split: Encoded(path=path, sha256=file_sha256(folder / path)) for split, path in ENCODED.items()}
+    return {split: file.model_copy(update={"encoded": encoded.get(split)}) for split, file in files.items()}
 
 
 def _swap(new: Path, place: Path) -> None:

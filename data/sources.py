@@ -30,7 +30,7 @@ class _Part(BaseModel):
 
 
 class _Source(_Part):
-    format: Literal["auto", "messages", "prompt_completion", "sharegpt", "alpaca"] = "auto"
+    format: Literal["auto", "messages", "prompt_completion", "sharegpt", "alpaca", "review"] = "auto"
     id: str = "id"  # the key that holds a record's id, and its cluster; made from the content where it is missing
     cluster: str = "cluster_id"
 

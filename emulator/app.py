@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from emulator import access
 from emulator.context import Emulator
 from emulator.errors import ArmError
 from emulator.fault_injection import WIRE, hang_up, lost, refused
@@ -32,6 +33,8 @@ HANDLERS = (
     "operations",
     "subscriptions",
     "identities",
+    "roles",
+    "generic",
     "workspaces",
     "compute",
     "quota",
@@ -96,6 +99,8 @@ async def answer(emulator: Emulator, request: Request, host: str, body: bytes) -
             raw_path=request.scope.get("raw_path", path.encode()).decode("latin-1"),
             raw_query=request.scope["query_string"].decode("latin-1"),
         )
+        if match.audience and re.fullmatch(ARM, host):
+            access.check(call)
         if inspect.iscoroutinefunction(match.handler):
             return await match.handler(call), claims
         return await run_in_threadpool(match.handler, call), claims

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from emulator.child_env import child_environment, managed_identity
+from emulator.collected import DataCollector, collector_of
 from emulator.context import Emulator
 from emulator.endpoint_rules import seconds
 from emulator.errors import ArmError
@@ -27,7 +28,7 @@ CRASHED = (
     "User container has crashed or terminated. Please see troubleshooting guide, available here: "
     "https://aka.ms/oe-tsg#error-resourcenotready"
 )
-SPEC = ("model", "environmentId", "environmentVariables", "instanceType")
+SPEC = ("model", "environmentId", "environmentVariables", "instanceType", "dataCollector")
 POLL_SECONDS = 0.1
 # `azmlinfsrv` on this machine only (its default is every interface): whoever reaches its port needs no token.
 SERVER = """
@@ -47,6 +48,7 @@ class Backend:
     folder: Path
     spec: dict[str, Any]
     gate: Gate = field(default_factory=Gate)
+    collector: DataCollector | None = None
 
     @property
     def alive(self) -> bool:
@@ -82,18 +84,22 @@ def start(runtime: Runtime, deployment: Resource) -> Backend:
     if not (folder / "code" / script).is_file():
         raise ArmError(400, "BadArgument", f"There is no scoring script '{script}' in the deployment's code.")
     server = [sys.executable, "-c", SERVER]
+    collector = collector_of(emulator, deployment)
+    collecting = collector.environment(folder) if collector else {}
     process = emulator.processes.start(
         f"{deployment['name']} ({deployment['id'].split('/')[10]})",
         [*server, "--entry_script", script, "--model_dir", str(model_dir), "--port", str(port)],
-        env=_environment(emulator, deployment, folder, model_dir),
+        env={**_environment(emulator, deployment, folder, model_dir), **collecting},
         cwd=(folder / "code" / script).parent,
         log=folder / "console.log",
     )
-    backend = Backend(process, port, folder, spec_of(emulator, deployment))
+    backend = Backend(process, port, folder, spec_of(emulator, deployment), collector=collector)
     try:
         _wait_until_ready(backend, deployment["properties"]["readinessProbe"])
     except ArmError:
         emulator.processes.stop(process)
+        if collector:
+            collector.stop()
         raise
     return backend
 
@@ -171,4 +177,6 @@ def retire(runtime: Runtime, backend: Backend, patience: float) -> None:
     while backend.gate.active and time.monotonic() < deadline and backend.alive:
         time.sleep(POLL_SECONDS)
     runtime.emulator.processes.stop(backend.process, grace=1.0)  # nothing is left to finish
+    if backend.collector:
+        backend.collector.stop()
     shutil.rmtree(backend.folder, ignore_errors=True)

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from emulator.backends import folder_of, retire
 from emulator.deployer import deploy, set_state, unwanted
+from emulator.endpoint_identity import check as check_identity
 from emulator.endpoint_rules import DEPLOYMENT_NAME, check_name, deployment_properties
 from emulator.endpoints import ENDPOINT, endpoint_id
 from emulator.errors import ArmError
@@ -33,7 +34,7 @@ def deployment_id(call: Call) -> str:
 def put(call: Call) -> Response:
     """Create or update. The old server serves on until the new one is ready; a scale change starts none at all."""
     runtime, store, target = runtime_of(call.emulator), call.emulator.store, deployment_id(call)
-    store.need(endpoint_id(call), "Endpoint")
+    endpoint = store.need(endpoint_id(call), "Endpoint")
     check_name(call.args["deployment"], DEPLOYMENT_NAME, "Deployment")
     body = call.json()
     given = body.get("properties") or {}
@@ -61,7 +62,14 @@ def put(call: Call) -> Response:
         }
         store.put(target, resource)
     operation = "deployment-update" if old else "deployment-create"
-    first = hold_up(call, operation, lambda: unwanted(runtime, target))
+    held = hold_up(call, operation, lambda: unwanted(runtime, target))
+
+    def first() -> None:
+        held()
+        collections = (properties.get("dataCollector") or {}).get("collections") or {}
+        on = [each for each in collections.values() if str(each.get("dataCollectionMode")).lower() == "enabled"]
+        check_identity(call, endpoint, collects=bool(on))
+
     work, seconds = lambda: deploy(runtime, target, first), pace(call, operation)
     headers = call.emulator.operations.start(call, "odidp", work, seconds=seconds)
     return answer(resource, 200 if old else 201, headers)

@@ -22,8 +22,8 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from emulator.errors import ArmError
-from emulator.login import IDENTITIES
 from emulator.resources import PROVIDER
+from emulator.roles import may, refuse
 from emulator.routing import Call, route
 from emulator.runtime import runtime_of
 from emulator.traffic_log import Tally
@@ -50,14 +50,10 @@ def visible_until() -> float:
     return time.time() - float(os.environ.get(DELAY) or 0)
 
 
-def need_reader(call: Call, scope: str) -> None:
-    """ArmError 403 for an identity that nobody signs in with: what jobs and endpoints run as may not read this."""
-    appid = call.claims.get("appid", "")
-    for identity in call.emulator.store.find(IDENTITIES) if appid != call.emulator.settings.client_id else []:
-        federated = call.emulator.store.children(f"{identity['id']}/federatedIdentityCredentials")
-        if identity["properties"]["clientId"] == appid and not federated:
-            message = f"The client '{appid}' does not have authorization to perform the action over scope '{scope}'."
-            raise ArmError(403, "AuthorizationFailed", message)
+def need_reader(call: Call, action: str, scope: str) -> None:
+    """ArmError 403 for a caller without a role that reads this."""
+    if not may(call, action, scope):
+        raise refuse(call, action, scope)
 
 
 def instant(text: str) -> datetime:
@@ -70,7 +66,7 @@ def instant(text: str) -> datetime:
 @route("POST", HOST, r"/subscriptions/(?P<sub>[^/]+)/metrics:getBatch", audience="metrics")
 def get_batch(call: Call) -> Response:
     query = {name.lower(): value for name, value in call.query.items()}
-    need_reader(call, f"/subscriptions/{call.args['sub']}")
+    need_reader(call, "Microsoft.Insights/metrics/read", f"/subscriptions/{call.args['sub']}")
     for name, only in FIXED.items():
         if query.get(name, "").lower() != only.lower():
             raise ArmError(400, "BadRequest", f"{name} is {query.get(name)!r}; the local Azure ML has {only} alone.")

@@ -20,6 +20,7 @@ from emulator.runtime import runtime_of
 
 HOST = r"api\.loganalytics\.(?:io|azure\.com)"
 WORKSPACE = "44444444-4444-4444-4444-444444444444"
+RESOURCE = "resourceGroups/rg-monitoring/providers/Microsoft.OperationalInsights/workspaces/log-all"
 QUERY = re.compile(
     r"AmlOnlineEndpointTrafficLog"
     r" \| where TimeGenerated >= datetime\((?P<start>[^)]+)\) and TimeGenerated < datetime\((?P<end>[^)]+)\)"
@@ -37,10 +38,15 @@ COLUMNS = {
 }
 
 
+def resource_id(call: Call) -> str:
+    """Where the one workspace is, for roles and diagnostic settings."""
+    return f"/subscriptions/{call.emulator.settings.subscription_id}/{RESOURCE}"
+
+
 @route("POST", HOST, r"/v1/workspaces/(?P<log>[^/]+)/query", audience="logs")
 def query(call: Call) -> Response:
     log = call.args["log"].lower()
-    need_reader(call, f"workspace {log}")
+    need_reader(call, "Microsoft.OperationalInsights/workspaces/query/read", resource_id(call))
     if log != WORKSPACE:
         raise ArmError(404, "WorkspaceNotFoundError", f"The workspace '{log}' could not be found.")
     text = str(call.json().get("query", ""))

@@ -24,12 +24,14 @@ from emulator.errors import ArmError
 from emulator.fault_injection import scored
 from emulator.gate import Busy
 from emulator.identity import AUDIENCES
+from emulator.roles import may
 from emulator.routing import SCORING, Call, route
 from emulator.runtime import Runtime, runtime_of
 from emulator.store import Resource
 from emulator.traffic_log import Row
 
 HEADER = "azureml-model-deployment"
+SCORE = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/score/action"
 HOP = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "proxy-connection"}
     | {"proxy-authorization", "host", "content-length", "authorization", "accept-encoding", "content-encoding"}
@@ -86,7 +88,10 @@ def _endpoint(runtime: Runtime, host: str) -> Resource | None:
 
 
 def _authorize(call: Call, endpoint: Resource) -> None:
-    """ArmError 401 unless the bearer is one of the endpoint's keys, or a token that the auth mode accepts."""
+    """ArmError 401 unless the bearer is one of the endpoint's keys, or a token that the auth mode accepts.
+
+    An Entra token is accepted of who has a role for it; without one the status is 401 too.
+    """
     scheme, _, bearer = call.headers.get("authorization", "").partition(" ")
     mode = endpoint["properties"]["authMode"]
     if scheme.lower() != "bearer" or not bearer:
@@ -97,7 +102,9 @@ def _authorize(call: Call, endpoint: Resource) -> None:
             raise ArmError(401, "Unauthorized", "key_auth_access_denied")
     else:
         audiences = AUDIENCES["ml"] if mode == "AADToken" else (f"https://{call.host}",)
-        call.emulator.tokens.verify(bearer, audiences)
+        claims = call.emulator.tokens.verify(bearer, audiences)
+        if mode == "AADToken" and not may(call, SCORE, endpoint["id"], principal=str(claims["oid"])):
+            raise ArmError(401, "Unauthorized", f"The caller does not have permission to perform action '{SCORE}'.")
 
 
 def _draw(traffic: Mapping[str, int]) -> str:

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from emulator.datastores import make_default_datastores
 from emulator.errors import ArmError
+from emulator.generic import make
 from emulator.operations import POLL_SECONDS, RETRY
 from emulator.resources import PROVIDER, answer, answer_list, system_data, utc_now
 from emulator.routing import ARM, GROUP, WORKSPACE, Call, route
@@ -19,8 +20,12 @@ from emulator.subscriptions import need_group
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{2,32}")
 DEPLOYMENT = GROUP + r"/providers/Microsoft\.Resources/deployments/(?P<name>[^/]+)"
 LIST = rf"/providers/{re.escape(PROVIDER)}/workspaces"
+REGISTRY = "Microsoft.ContainerRegistry/registries"
 # What a PUT or PATCH may set; the rest of a workspace's properties is the service's to fill in.
-SETTABLE = ("friendlyName", "description", "publicNetworkAccess", "imageBuildCompute", "primaryUserAssignedIdentity")
+SETTABLE = (
+    *("friendlyName", "description", "publicNetworkAccess", "imageBuildCompute", "primaryUserAssignedIdentity"),
+    "containerRegistry",
+)
 
 
 def make_workspace(call: Call, wsid: str, body: dict[str, Any]) -> Resource:
@@ -61,6 +66,8 @@ def make_workspace(call: Call, wsid: str, body: dict[str, Any]) -> Resource:
             "v1LegacyMode": False,
         },
     }
+    for kind in ("storageAccount", "keyVault", "applicationInsights"):
+        make(call, resource["properties"][kind], location=body["location"], tags=resource["tags"])
     make_default_datastores(call, resource)
     return store.put(wsid, resource)
 
@@ -75,6 +82,9 @@ def check_new(call: Call, name: str, body: dict[str, Any]) -> None:
     if (body.get("location") or "").lower().replace(" ", "") != region:
         message = f"Location '{body.get('location')}' is not available: the local Azure ML is in '{region}' alone."
         raise ArmError(400, "LocationNotAvailableForResourceType", message)
+    registry = (body.get("properties") or {}).get("containerRegistry")
+    if registry and call.emulator.store.get(registry) is None:
+        raise ArmError(404, "ResourceNotFound", f"The container registry '{registry}' was not found.")
     for identity in (body.get("identity") or {}).get("userAssignedIdentities") or {}:
         if call.emulator.store.get(identity) is None:
             raise ArmError(400, "FailedIdentityOperation", f"The user-assigned identity '{identity}' was not found.")
@@ -147,17 +157,22 @@ def deploy(call: Call) -> Response:
 
     The SDK sleeps five seconds at a time while a workspace deployment runs, so a short one is best over at once.
     """
-    properties = call.json().get("properties") or {}
-    given = {name: value.get("value") for name, value in (properties.get("parameters") or {}).items()}
+    template = call.json().get("properties") or {}
+    given = {name: value.get("value") for name, value in (template.get("parameters") or {}).items()}
     if not given.get("workspaceName"):
         message = "The local Azure ML deploys the SDK's workspace template only: parameter workspaceName is missing."
         raise ArmError(400, "InvalidTemplate", message)
     names = {"friendlyName": "friendlyName", "description": "description", "publicNetworkAccess": "publicNetworkAccess"}
+    properties = {key: given.get(name) for key, name in names.items()}
+    if given.get("containerRegistryOption") == "existing":
+        where = given.get("containerRegistryResourceGroupName") or call.args["rg"]
+        path = f"/subscriptions/{call.args['sub']}/resourceGroups/{where}/providers/{REGISTRY}"
+        properties["containerRegistry"] = f"{path}/{given['containerRegistryName']}"
     body = {
         "location": given.get("location"),
         "tags": given.get("tagValues"),
         "identity": given.get("identity"),
-        "properties": {key: given.get(name) for key, name in names.items()},
+        "properties": properties,
     }
     check_new(call, given["workspaceName"], body)
     wsid = f"{call.args['rgid']}/providers/{PROVIDER}/workspaces/{given['workspaceName']}"

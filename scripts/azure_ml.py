@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from scripts import quota, sign_in, sign_in_errors
+from scripts import quota, role_errors, sign_in, sign_in_errors
 from scripts.errors import AzureFailed
 from scripts.settings import Settings
 
@@ -75,7 +75,7 @@ def explained(doing: str) -> Iterator[None]:
         why = sign_in_errors.explain(str(error)) or f"{first_line(error)}; check the federated credential"
         raise AzureFailed(f"{doing}: Azure did not accept the sign-in: {why}.") from error
     except HttpResponseError as error:
-        if said := quota.explain(str(error), _region[0]):
+        if said := quota.explain(str(error), _region[0]) or role_errors.explain(str(error)):
             raise AzureFailed(f"{doing}: {said}.") from error
         # An operation that failed after it was accepted carries the 200 of its last poll.
         code = f"answered {error.status_code}" if (error.status_code or 0) >= 400 else "gave up"

@@ -16,7 +16,7 @@ from scripts.live import colours
 from scripts.provision import environment_version
 from scripts.rollout.state import Phase, RolloutState
 from scripts.rollout.store import BlobStore
-from scripts.settings import Settings
+from scripts.settings import Collect, Settings
 
 CODE = Path("serving")
 EXCEPTION = re.compile(r"[\w.]*(Error|Exception|Exit|Failed)\b: .")  # the last line of a traceback
@@ -150,7 +150,13 @@ def _deployment(settings: Settings, model: records.Model, colour: str, variables
         code_configuration=CodeConfiguration(code=str(CODE), scoring_script="score.py"),
         instance_type=serving.instance_type,
         instance_count=serving.instance_count,
-        environment_variables={**serving.environment_variables, **variables},
+        environment_variables={
+            **serving.environment_variables,
+            # The server asks for this too, so that no slip in the collector's settings can begin to keep prompts.
+            **({"COLLECT_CONTENT": "true"} if serving.collect.content else {}),
+            **variables,
+        },
+        data_collector=_collector(serving.collect),
         request_settings=OnlineRequestSettings(
             max_concurrent_requests_per_instance=serving.max_concurrent_requests,
             request_timeout_ms=serving.request_timeout_ms,
@@ -159,3 +165,11 @@ def _deployment(settings: Settings, model: records.Model, colour: str, variables
         readiness_probe=ProbeSettings(initial_delay=serving.probe_initial_delay_seconds),
         tags={"model_digest": model.digest, "release": release_digest(settings, model, variables)},
     )
+
+
+def _collector(wanted: Collect) -> Any | None:
+    """The collections that are on. Azure registers a data asset for each one named, so the others are not named."""
+    from azure.ai.ml.entities import DataCollector, DeploymentCollection
+
+    on = {name: DeploymentCollection(enabled="true") for name, is_on in wanted.collections.items() if is_on}
+    return DataCollector(collections=on, rolling_rate="hour", sampling_rate=wanted.sampling) if on else None

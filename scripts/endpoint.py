@@ -13,6 +13,7 @@ from scripts.errors import AzureFailed, InvalidInput
 from scripts.settings import Settings
 
 DEPLOYMENT_HEADER = "azureml-model-deployment"
+OURS = "release-train"  # the `user` of requests to one colour: no customer's, so serving/ keeps nothing about them
 READ_BACK_SECONDS = 120.0  # weights read back may be stale for a while
 
 
@@ -94,6 +95,8 @@ class Endpoint:
         with azure_ml.explained(f"Scaling deployment {name} to {instances}"), azure_ml.waiting(f"Scaling {name}"):
             deployment = self._ml.online_deployments.get(name, self.name)
             deployment.instance_count = instances
+            for collection in deployment.data_collector.collections.values() if deployment.data_collector else ():
+                collection.data = None  # read back it is an id, which the SDK then takes for an object and fails
             self._ml.online_deployments.begin_create_or_update(deployment).result()
 
     def set_traffic(
@@ -176,6 +179,8 @@ class Requests:
         headers = {"Authorization": f"Bearer {self._credential.get_token(azure_ml.SCORING_SCOPE).token}"}
         if deployment:
             headers[DEPLOYMENT_HEADER] = deployment
+            if "messages" in body:
+                body = {"user": OURS, **body}
         started = time.monotonic()
         try:
             answer = self._http.post(self._uri, json=body, headers=headers)

@@ -28,6 +28,12 @@ def finish(
     console.print(f"[dim]  {escape(str(out))} · next: {escape(then)}[/dim]", highlight=False)
 
 
+def told(sentence: str) -> None:
+    """One more line for people, in the terminal and in `$GITHUB_STEP_SUMMARY`."""
+    publish(sentence)
+    console.print(f"  {escape(sentence)}", highlight=False)
+
+
 def publish(said: str, outputs: dict[str, str] | None = None) -> None:
     """Append to the workflow's files where they exist; elsewhere do nothing."""
     for name, value in (outputs or {}).items():
@@ -37,14 +43,18 @@ def publish(said: str, outputs: dict[str, str] | None = None) -> None:
     _append("GITHUB_STEP_SUMMARY", f"- {said}\n")
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table for people, in the terminal and in `$GITHUB_STEP_SUMMARY`; nothing when it has no rows."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, terminal: bool = True) -> None:
+    """A table for people, in the terminal and in `$GITHUB_STEP_SUMMARY`; nothing when it has no rows.
+
+    One too wide for a terminal (`terminal` False) is only in the summary.
+    """
     if not rows:
         return
     drawn = Table(*columns, box=SIMPLE)
     for row in rows:
         drawn.add_row(*map(escape, row))
-    console.print(drawn)
+    if terminal:
+        console.print(drawn)
     # In Markdown a bar or a line break would begin another cell or row.
     lines = [[" ".join(cell.split()).replace("|", "&#124;") for cell in line] for line in (columns, *rows)]
     lines.insert(1, ["---"] * len(columns))

@@ -80,10 +80,15 @@ def choose(jobs: Iterable[Job], now: datetime, active: Collection[str] = ()) -> 
 
 def pending(settings: Settings, active: Collection[str] = ()) -> Pending:
     """Ask Azure. Raises AzureFailed as Azure does."""
+    from azure.ai.ml.constants import ListViewType
+
     ml = azure_ml.client(settings)
     with azure_ml.explained("Looking for a release to go on with"):
         try:
-            models = [model.tags or {} for model in ml.models.list(name=settings.model)]
+            # The archived ones too: a release whose model was cleared away is finished all the same.
+            models = [
+                model.tags or {} for model in ml.models.list(name=settings.model, list_view_type=ListViewType.ALL)
+            ]
         except ResourceNotFoundError:
             models = []
         verdicts = {tags.get("job", ""): tags.get("verdict", "") for tags in models}

@@ -1,7 +1,7 @@
 """The small JSON documents that travel between steps. `dataset.json` is defined in `data`, `verdict.json` in `eval`."""
 
 import os
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -53,6 +53,23 @@ class TrainingMetrics(Part):
     resumed_from_step: int | None = None
 
 
+class Paid(Part):
+    """What a job did cost: from its start to its end on all of its nodes. None: unknown, and `said` is why.
+
+    `priced_at` is the day of the price, `estimated` what was said before the submit ("": nobody asked).
+    """
+
+    node_hours: float | None
+    amount: float | None
+    currency: str
+    per_hour: float | None
+    priced_at: date | None
+    tier: str
+    region: str
+    estimated: str
+    said: str
+
+
 class Training(Record):
     """`training.json`: one finished training job and what it was made from."""
 
@@ -70,6 +87,7 @@ class Training(Record):
     model_digest: str
     seconds: float
     metrics: TrainingMetrics
+    cost: Paid | None = None
 
 
 class Lineage(Part):

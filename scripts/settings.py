@@ -33,6 +33,23 @@ class Image(Part):
     conda_file: Path
 
 
+class Collect(Part):
+    """What each deployment keeps about requests, in the workspace's storage (docs/operations.md).
+
+    `statistics` are numbers without a word of any request; `content` are prompts and answers, masked; `feedback` is
+    thumbs up or down. `sampling`: the share of requests.
+    """
+
+    statistics: bool = True
+    content: bool = False
+    feedback: bool = True
+    sampling: float = Field(default=1.0, gt=0, le=1)
+
+    @property
+    def collections(self) -> dict[str, bool]:
+        return {"statistics": self.statistics, "content": self.content, "feedback": self.feedback}
+
+
 class Serving(Part):
     """Shape of every deployment. Milliseconds and seconds as Azure has them; at most 180 s for a request."""
 
@@ -42,6 +59,7 @@ class Serving(Part):
     request_timeout_ms: int = Field(90_000, ge=1_000, le=180_000)
     probe_initial_delay_seconds: int = Field(10, ge=1)
     environment_variables: dict[str, str] = {}
+    collect: Collect = Collect()
 
 
 class Settings(BaseSettings):
@@ -65,6 +83,7 @@ class Settings(BaseSettings):
     workspace: str
     endpoint: str
     endpoint_identity: str
+    training_identity: str = "id-training"  # the cluster runs its jobs as this
     experiment: str
     dataset: str
     model: str
@@ -72,6 +91,8 @@ class Settings(BaseSettings):
     training_environment: Image
     serving_environment: Image
     serving: Serving
+    # The most that one training job may cost, in the currency of scripts/cost/prices.yaml; null: no cap.
+    max_training_cost: float | None = Field(None, gt=0)
     # Who counts the requests of a rollout, and how late: minutes younger than the delay are not asked for yet.
     monitor: Literal["metrics", "request-log"] = "metrics"
     rollout_policy: Path = Path("scripts/rollout/policy.yaml")  # steps and limits; see there

@@ -54,7 +54,7 @@ ERRORS = {
     ),
     "70025": SignInError(
         "client {client} has no federated credential",
-        "create the one that `python -m scripts provision github` prints for this environment",
+        "`python -m scripts provision --repository OWNER/NAME` creates it",
     ),
     "700027": SignInError(
         "the signature of the sign-in token does not hold",

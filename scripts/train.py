@@ -4,12 +4,14 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from scripts import azure_ml, digests, records, sweep, training_size
+from scripts.cost import estimate, hours, prices, runs
 from scripts.errors import AzureFailed, InvalidInput
 from scripts.settings import Settings
 from scripts.training_job import CODE, ENDED, follow, measured, report_failure, status, submit_or_attach, wait
@@ -28,10 +30,12 @@ class Plan(records.Record):
     data_asset: str
     base_model: str
     base_model_digest: str
+    base: str = ""  # the recipe's "SOURCE REVISION", for whoever asks later whether it has moved on
     period: str = ""  # a retraining of equal inputs because of their age: once a period, not never and not always
     sweep: str = ""  # a search over some values of the recipe, by the name of its file
     scale: training_size.Scale = training_size.Scale(device="cpu", instances=1, processes_per_instance=1)
     checkpoints: bool = False
+    load: hours.Work | None = None  # how much there is to train: for its price
 
     @property
     def name(self) -> str:
@@ -55,7 +59,8 @@ def plan(
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,60}", recipe):
         raise InvalidInput(f"--recipe takes the name of a file in {CODE}/recipes without .yaml, not {recipe[:60]!r}.")
     path = CODE / "recipes" / f"{recipe}.yaml"
-    for changes in [[], *(sweep.load(search).changes() if search else [])]:
+    tried = sweep.load(search) if search else None
+    for changes in [[], *(tried.changes() if tried else [])]:
         check_recipe(path, changes)
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     if uploaded and not dataset.asset:
@@ -71,11 +76,27 @@ def plan(
         # The base model that the recipe names has its pinned revision there, and so in the recipe's digest.
         base_model=f"azureml:{base.name}:{base.version}" if base else str(content["base_model"]["source"]),
         base_model_digest=base.digest if base else "",
+        base=base_of(content),
         period=period,
         sweep=search,
         scale=training_size.Scale(**{key: content["scale"][key] for key in training_size.Scale.model_fields}),
         checkpoints=bool(content["run"]["checkpoint_every"]),
+        load=load(recipe, content, dataset, tried),
     )
+
+
+def base_of(recipe: dict[str, Any]) -> str:
+    """What a recipe starts from: "SOURCE REVISION"."""
+    base = recipe["base_model"]
+    return f"{base['source']} {base.get('revision') or ''}".strip()
+
+
+def load(recipe: str, content: dict[str, Any], dataset: "Dataset", tried: sweep.Sweep | None) -> hours.Work:
+    """How much a recipe trains on a data set, in all epochs and, of a search, in all trials."""
+    rows = dataset.files["train"]
+    epochs = [int(each) for each in tried.search["run.epochs"].ends()] if tried and "run.epochs" in tried.search else []
+    trials = tried.trials if tried else 1
+    return hours.work(recipe, content, rows.tokens, rows.rows, trials=trials, epochs=max(epochs, default=0))
 
 
 def check_recipe(path: Path, changes: list[str] | None = None) -> None:
@@ -103,18 +124,36 @@ class Waiting(records.Record):
 
 
 def train(
-    settings: Settings, work: Plan, *, commit: str = "", retry_failed: bool = False, wait_seconds: float | None = None
+    settings: Settings,
+    work: Plan,
+    *,
+    commit: str = "",
+    retry_failed: bool = False,
+    wait_seconds: float | None = None,
+    max_cost: float | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> records.Training | Waiting:
     """Submit or attach, wait until the job has ended (at most `wait_seconds`), and read what it measured.
 
-    `commit` is kept on a new job, so that a later run can go on from it. Raises AzureFailed when the job failed or was
-    cancelled, InvalidInput when its measurements are missing or broken.
+    `commit` is kept on a new job, so that a later run can go on from it. Raises Refused before anything is uploaded for
+    a new job that may cost more than the cap, AzureFailed when the job failed or was cancelled, InvalidInput when its
+    measurements are missing or broken.
     """
     training_size.check(settings.compute.size, settings.compute.max_instances, work.recipe, work.scale)
     ml = azure_ml.client(settings)
     started = time.monotonic()
+
+    def affordable() -> dict[str, str]:
+        """Asked when there is no job to attach to: a job that is there is not paid for again."""
+        table = prices.load()
+        asked = runs.forecast(settings, work, table, ml=ml)
+        tell(f"Its cost: {asked.said}{f'. {asked.rate.warning}' if asked.rate.warning else ''}")
+        tell(f"A rollout of its model: {runs.rollout(settings, table).said}")
+        estimate.check(estimate.lowest(max_cost, settings.max_training_cost), asked)
+        return runs.submitted(work, settings.compute.size, asked)
+
     with azure_ml.explained(f"Training job {work.name}"):
-        job, attached = submit_or_attach(ml, settings, work, commit=commit, retry_failed=retry_failed)
+        job, attached = submit_or_attach(ml, settings, work, affordable, commit=commit, retry_failed=retry_failed)
         if wait_seconds is not None:
             job = wait(ml, job, wait_seconds)
             if status(job) not in ENDED:
@@ -127,6 +166,7 @@ def train(
                 raise AzureFailed(f"Training job {job.name} ended as {status(job)}{said}; its log: {job.studio_url}.")
         name = sweep.best_trial(job) if work.sweep else str(job.name)
         metrics = measured(ml, name)
+        cost = runs.settle(ml, settings, work, job, metrics)
     if work.base_model_digest not in ("", metrics.base_model_digest):
         raise InvalidInput(
             f"Training job {job.name} started from model {metrics.base_model_digest[:12]}, "
@@ -147,4 +187,5 @@ def train(
         model_digest=metrics.model_digest,
         seconds=round(time.monotonic() - started, 1),
         metrics=metrics,
+        cost=cost,
     )

@@ -4,7 +4,7 @@ import contextlib
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,19 +73,27 @@ def status(job: "Job") -> str:
 
 
 def submit_or_attach(
-    ml: "MLClient", settings: Settings, work: "Plan", *, commit: str = "", retry_failed: bool = False
+    ml: "MLClient",
+    settings: Settings,
+    work: "Plan",
+    affordable: Callable[[], dict[str, str]] = dict,
+    *,
+    commit: str = "",
+    retry_failed: bool = False,
 ) -> tuple["Job", bool]:
     """Find the job of this name, or its last retry, and submit only when there is none.
 
-    A job that failed is not paid for again unless that was asked for: each retry has a name of its own.
+    `affordable` is asked before anything is uploaded: it raises Refused, or gives tags for the new job. A job that
+    failed is not paid for again unless that was asked for: each retry has a name of its own.
     """
     for attempt in range(1, 11):
         name = work.name if attempt == 1 else f"{work.name}-retry{attempt - 1}"
         try:
             job = ml.jobs.get(name)
         except ResourceNotFoundError:
+            told = affordable()
             with azure_ml.waiting(f"Submitting {name}"):
-                return ml.jobs.create_or_update(command_job(settings, work, name, commit)), False
+                return ml.jobs.create_or_update(command_job(settings, work, name, commit, told)), False
         if status(job) not in ENDED_BADLY:
             return job, True
         if not retry_failed:
@@ -101,7 +109,9 @@ def submit_or_attach(
     raise AzureFailed(f"Training job {work.name} failed ten times; find the cause before you pay for an eleventh.")
 
 
-def command_job(settings: Settings, work: "Plan", name: str, commit: str = "") -> "Job":
+def command_job(
+    settings: Settings, work: "Plan", name: str, commit: str = "", told: Mapping[str, str] | None = None
+) -> "Job":
     """The fine-tune as a command job: code snapshot, data asset, base model, folders for what it leaves.
 
     Checkpoints go where the next try of the same work finds them: the folder is named by the work, not by the try.
@@ -139,9 +149,11 @@ def command_job(settings: Settings, work: "Plan", name: str, commit: str = "") -
             "code_digest": work.code_digest,
             "data_digest": work.data_digest,
             "base_model": work.base_model,
+            **({"base": work.base} if work.base else {}),
             **({"period": work.period} if work.period else {}),
             **({"sweep": work.sweep} if work.sweep else {}),
             **({"commit": commit} if commit else {}),
+            **(told or {}),
         },
     )
     return sweep.sweep_job(search, job._to_job(), inputs, outputs) if search else job

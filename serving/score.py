@@ -13,6 +13,11 @@ Environment (all optional but the first, which Azure ML sets):
   MAX_OUTPUT_TOKENS     longest answer one may ask for (1024)
   MAX_INPUT_TOKENS      longest prompt (the model's context minus the answer asked for)
   SCORING_TIMEOUT_MS    a request that takes longer is given up with 504 (180000; Azure ML sets it)
+  ANSWER_SCHEMA         JSON schema that an answer should have; counted, never enforced (none)
+  COLLECT_CONTENT       true: masked prompts and answers may be kept, if the collection `content` is on (false)
+
+What is kept about requests, and when: collect.py. Each answer has an id in its header `x-answer-id`; to say what was
+thought of it, send {"feedback": {"id": …, "rating": "up" or "down"}} to the same address.
 """
 
 import gc
@@ -20,7 +25,9 @@ import logging
 import os
 import sys
 import time
+import uuid
 from concurrent.futures import TimeoutError as Late
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +38,8 @@ os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from azureml_inference_server_http.api.aml_response import AMLResponse
+from collect import FEEDBACK, Turn
+from collect import start as start_collecting
 from decoding import Request
 from prompts import PromptError
 from service import Service, load, model_folder
@@ -46,9 +55,11 @@ def init() -> None:
     """Load the model; the server takes requests, and says it is healthy, only when this returns."""
     global service  # noqa: PLW0603 - the server's contract is two module-level functions
     start = time.perf_counter()
-    folder = model_folder(os.environ.get("AZUREML_MODEL_DIR", ""))
+    root = os.environ.get("AZUREML_MODEL_DIR", "")
+    folder = model_folder(root)
     gc.disable()  # libraries and model live as long as the process: looking through them for rubbish only takes time,
     service = load(folder)
+    service = replace(service, collecting=start_collecting(service.prompts.tokenizer, root))
     gc.freeze()  # now, and in the middle of somebody's request
     gc.enable()
     log.info("model %s ready in %.1f s", folder.name, time.perf_counter() - start)
@@ -56,9 +67,12 @@ def init() -> None:
 
 def run(body: str) -> AMLResponse:
     """Answer one request body; a caller's mistake is a 4xx with one sentence, a failure of ours a 5xx with one."""
+    identity = uuid.uuid4().hex
     try:
         assert service is not None, "init() has not run"  # noqa: S101
-        return AMLResponse(respond(service, body), 200, json_str=True)
+        if FEEDBACK.match(body):
+            return AMLResponse(take_feedback(service, body), 200, json_str=True)
+        return AMLResponse(respond(service, body, identity), 200, {"x-answer-id": identity}, json_str=True)
     except BadRequest as error:
         return _problem(error.status, str(error))
     except Late:
@@ -68,8 +82,17 @@ def run(body: str) -> AMLResponse:
         return _problem(500, "The model failed on this request; the deployment's log says why. Send it again.")
 
 
-def respond(to: Service, body: str) -> Any:
-    """The JSON reply to a request body. Raises BadRequest, concurrent.futures.TimeoutError."""
+def take_feedback(to: Service, body: str) -> Any:
+    """The JSON reply to somebody's opinion of an earlier answer. Raises BadRequest."""
+    if problem := to.collecting.feedback(body) if to.collecting else "This deployment keeps no feedback.":
+        raise BadRequest(problem)
+    return {"feedback": "noted"}
+
+
+def respond(to: Service, body: str, identity: str = "") -> Any:
+    """The JSON reply to a request body. `identity`: what its answers are called where they are kept. Raises BadRequest,
+    concurrent.futures.TimeoutError.
+    """
     deadline = time.monotonic() + to.timeout
     call = parse(body, to.limits)
     room = to.context - call.sampling.max_tokens
@@ -88,7 +111,13 @@ def respond(to: Service, body: str) -> Any:
     finally:
         for request in requests:  # after a failure or a time-out nobody wants the rest
             request.abandoned = True
-    return call.reply([_answer(to, request) for request in requests], to.name)
+    answers = [_answer(to, request) for request in requests]
+    if to.collecting and not call.ours:
+        for at, (messages, request, answer) in enumerate(zip(call.conversations, requests, answers, strict=True)):
+            named = f"{identity}-{at}" if at else identity
+            told = (answer.text, answer.completion_tokens, answer.finish_reason)
+            to.collecting.offer(Turn(named, messages, request.prompt, *told))
+    return call.reply(answers, to.name)
 
 
 def _answer(to: Service, request: Request) -> Answer:

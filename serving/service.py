@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from batcher import Batcher
+from collect import Collecting
 from prompts import Prompts
 from wire import Limits
 
@@ -24,6 +25,7 @@ class Service:
     max_input: int | None
     timeout: float
     name: str
+    collecting: Collecting | None = None
 
 
 def model_folder(root: str) -> Path:

@@ -23,6 +23,7 @@ NAMES = {"max_tokens": "max_tokens", "max_completion_tokens": "max_tokens", "max
 NAMES |= {name: name for name in ("temperature", "top_p", "seed", "do_sample")}
 # Carried by common clients and without effect: the prompt is never echoed, there is one model.
 IGNORED = {"model", "user", "return_full_text"}
+OURS = "release-train"  # the `user` of smoke tests, evaluations and probes: they say nothing about customers
 # Not offered, so only the value that changes nothing may be sent.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "n": (1,), "stream": (False,), "stop": ([],), "logprobs": (False,), "top_logprobs": (0,), "top_k": (0, -1),
@@ -60,6 +61,7 @@ class Call:
     conversations: list[Messages]
     sampling: Sampling
     reply: Callable[[list[Answer], str], Any]  # (answers, model's name) → JSON
+    ours: bool = False  # not to be kept
 
 
 def parse(body: str, limits: Limits) -> Call:
@@ -77,7 +79,8 @@ def parse(body: str, limits: Limits) -> Call:
         if logprobs:
             del parameters["logprobs"]
         sampling = replace(_sampling(parameters, limits), logprobs=logprobs)
-        return Call([_messages(data["messages"], "messages", limits)], sampling, openai_reply)
+        ours = parameters.get("user") == OURS
+        return Call([_messages(data["messages"], "messages", limits)], sampling, openai_reply, ours)
     if extra := set(data) - {"input_data", "params"}:
         raise BadRequest(f'Beside "input_data" only "params" is known, not {sorted(extra)}.')
     given, parameters = data["input_data"], _object(data.get("params"), "params")

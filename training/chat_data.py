@@ -7,8 +7,9 @@ labels, everything else is −100. Chats are never cut: one that is too long is 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from training.errors import TrainingError
 
@@ -16,6 +17,35 @@ IGNORED = -100
 ROLES = ("system", "user", "assistant")
 Messages = list[dict[str, str]]
 Example = dict[str, list[int]]
+
+
+class Lazy(Sequence[Example]):
+    """Rows that are made when they are asked for, of which only the lengths are held."""
+
+    def __init__(self, lengths: Sequence[int], make: Callable[[int], Example]) -> None:
+        self.lengths, self._make = lengths, make
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        at = range(len(self.lengths))[index]
+        return self._make(at) if isinstance(at, int) else [self._make(each) for each in at]
+
+
+def lengths_of(rows: Sequence[Example]) -> Sequence[int]:
+    """Tokens of each row."""
+    return rows.lengths if isinstance(rows, Lazy) else [len(row["input_ids"]) for row in rows]
+
+
+def select(rows: Sequence[Example], chosen: Sequence[int]) -> Lazy:
+    """Some of the rows, in the order of `chosen`."""
+    lengths = lengths_of(rows)
+    return Lazy([lengths[at] for at in chosen], lambda at: rows[chosen[at]])
 
 
 def _problem(row: Any) -> str | None:
@@ -43,16 +73,21 @@ def read_chats(path: Path) -> list[Messages]:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise TrainingError(f"{path} line {number} is not valid JSON ({error.msg}); run the data checks.") from None
-        if problem := _problem(row):
-            raise TrainingError(f"{path} line {number} {problem}; run the data checks.")
-        chats.append([{"role": m["role"], "content": m["content"]} for m in row["messages"]])
+        chats.append(parse_chat(path, number, line))
     if not chats:
         raise TrainingError(f"{path} holds no chats; there is nothing to train on.")
     return chats
+
+
+def parse_chat(path: Path, number: int, line: str) -> Messages:
+    """One line of JSONL. Raises TrainingError naming it."""
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise TrainingError(f"{path} line {number} is not valid JSON ({error.msg}); run the data checks.") from None
+    if problem := _problem(row):
+        raise TrainingError(f"{path} line {number} {problem}; run the data checks.")
+    return [{"role": m["role"], "content": m["content"]} for m in row["messages"]]
 
 
 def encode_chat(messages: Messages, tokenizer: Any) -> Example:
@@ -65,23 +100,32 @@ def encode_chat(messages: Messages, tokenizer: Any) -> Example:
     return {"input_ids": list(ids), "labels": labels}
 
 
-def load_examples(path: Path, tokenizer: Any, max_length: int, over_length: str) -> list[Example]:
-    """All chats of `path` as examples. Raises TrainingError when one is too long ("error"), none fits ("drop"),
-    or one has no token to learn from.
-    """
+def load_examples(path: Path, tokenizer: Any, max_length: int, over_length: str) -> Sequence[Example]:
+    """All chats of `path` as examples, encoded here; raises what `fitting` does."""
     examples = [encode_chat(chat, tokenizer) for chat in read_chats(path)]
-    longest = max(len(example["input_ids"]) for example in examples)
-    fitting = [example for example in examples if len(example["input_ids"]) <= max_length]
-    if over := len(examples) - len(fitting):
-        if over_length == "error" or not fitting:
+    labels = [sum(label != IGNORED for label in example["labels"]) for example in examples]
+    return fitting(path, examples, labels, max_length, over_length)
+
+
+def fitting(
+    path: Path, rows: Sequence[Example], labels: Sequence[int], max_length: int, over_length: str
+) -> Sequence[Example]:
+    """The rows of at most `max_length` tokens. Raises TrainingError when one is too long ("error"), none fits ("drop"),
+    or one of these has no token to learn from.
+    """
+    lengths = lengths_of(rows)
+    kept = [at for at, length in enumerate(lengths) if length <= max_length]
+    if over := len(rows) - len(kept):
+        longest = max(lengths)
+        if over_length == "error" or not kept:
             raise TrainingError(
-                f"{over} of {len(examples)} chats in {path} are longer than data.max_length {max_length} tokens "
+                f"{over} of {len(rows)} chats in {path} are longer than data.max_length {max_length} tokens "
                 f"(the longest has {longest}); raise data.max_length, shorten them or set data.over_length to drop."
             )
-        print(f"{path.name}: left out {over} of {len(examples)} chats longer than {max_length} tokens", flush=True)
-    if silent := sum(all(label == IGNORED for label in example["labels"]) for example in fitting):
+        print(f"{path.name}: left out {over} of {len(rows)} chats longer than {max_length} tokens", flush=True)
+    if silent := sum(not labels[at] for at in kept):
         raise TrainingError(
-            f"{silent} of {len(fitting)} chats in {path} have no token to learn from; "
+            f"{silent} of {len(kept)} chats in {path} have no token to learn from; "
             "the chat template marks nothing of the assistant's turns."
         )
-    return fitting
+    return select(rows, kept) if over else rows

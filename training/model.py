@@ -12,6 +12,8 @@ from training.chat_template import install_template
 from training.errors import TrainingError, TrainingFailed
 from training.recipe import Lora, Recipe
 
+MEND = "mend base_model.source and base_model.revision in the recipe, or --base-model"
+
 
 def load_tokenizer(recipe: Recipe, base: str) -> tuple[Any, int]:
     """The tokenizer with our chat template and a padding token, and the id that ends a turn."""
@@ -20,7 +22,7 @@ def load_tokenizer(recipe: Recipe, base: str) -> tuple[Any, int]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(base, revision=_revision(recipe, base), trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise TrainingError(f"No tokenizer could be loaded from {base}: {_first_line(error)}") from error
+        raise TrainingError(f"No tokenizer could be loaded from {base}: {_reason(error)}; {MEND}.") from error
     end_of_turn = install_template(tokenizer, recipe.base_model.chat_template)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -47,7 +49,7 @@ def load_model(recipe: Recipe, base: str) -> Any:
             trust_remote_code=False,
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise TrainingError(f"No model could be loaded from {base}: {_first_line(error)}") from error
+        raise TrainingError(f"No model could be loaded from {base}: {_reason(error)}; {MEND}.") from error
     model.config.use_cache = False
     return model
 
@@ -84,8 +86,9 @@ def _revision(recipe: Recipe, base: str) -> str:
     return recipe.base_model.revision
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _reason(error: Exception) -> str:
+    """The first sentence of a library's many."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].split(". ")[0].rstrip(".")
 
 
 def add_lora(model: Any, lora: Lora) -> Any:

@@ -9,7 +9,7 @@ from bisect import bisect_left, insort
 from collections.abc import Sequence
 from typing import Any
 
-from training.chat_data import IGNORED, Example
+from training.chat_data import IGNORED, Example, Lazy, lengths_of
 
 
 def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
@@ -28,16 +28,20 @@ def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     return rows
 
 
-def packed(examples: Sequence[Example], capacity: int) -> list[Example]:
+def packed(examples: Sequence[Example], capacity: int) -> Lazy:
     """The examples as rows of at most `capacity` tokens, with the length of each chat in `seq_lengths`."""
-    return [
-        {
-            "input_ids": [token for index in row for token in examples[index]["input_ids"]],
-            "labels": [label for index in row for label in examples[index]["labels"]],
-            "seq_lengths": [len(examples[index]["input_ids"]) for index in row],
+    lengths = lengths_of(examples)
+    rows = pack(lengths, capacity)
+
+    def put_together(at: int) -> Example:
+        chats = [examples[index] for index in rows[at]]
+        return {
+            "input_ids": [token for chat in chats for token in chat["input_ids"]],
+            "labels": [label for chat in chats for label in chat["labels"]],
+            "seq_lengths": [len(chat["input_ids"]) for chat in chats],
         }
-        for row in pack([len(example["input_ids"]) for example in examples], capacity)
-    ]
+
+    return Lazy([sum(lengths[index] for index in row) for row in rows], put_together)
 
 
 def flatten_rows(rows: Sequence[Example]) -> dict[str, Any]:

@@ -139,8 +139,10 @@ def _known_keys(location: tuple[Any, ...]) -> list[str]:
 
 
 def _sentence(path: Path, error: ValidationError) -> str:
-    """The first thing that is wrong, and how many more there are."""
-    first, *others = error.errors()
+    """The first thing that is wrong, and how many more there are. A misspelt key is also one that is missing: that the
+    key is unknown says more.
+    """
+    first, *others = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"])
     more = f" ({len(others)} more problem{'s' if len(others) > 1 else ''} in this file)" if others else ""
     if first["type"] == "extra_forbidden":

@@ -51,8 +51,8 @@ def add_sparse_loss(model: Any) -> None:
     model.forward = types.MethodType(forward, model)
 
 
-def judge(trainer: Any, batches: Sequence[list[Example]]) -> list[float]:
-    """[labels, summed loss, labels that came first] of all batches over all processes.
+def judge(trainer: Any, rows: Sequence[Example], size: int) -> list[float]:
+    """[labels, summed loss, labels that came first] of all rows, so many at once, over all processes.
 
     Every process takes its share, and one that runs out goes through the first batch again without counting it: a
     sharded model needs all of them for each batch.
@@ -60,6 +60,7 @@ def judge(trainer: Any, batches: Sequence[list[Example]]) -> list[float]:
     import torch
 
     model, count, own = trainer.model_wrapped, trainer.args.world_size, trainer.args.process_index
+    batches = range(0, len(rows), size)
     if trainer.args.fsdp is not True:
         model = trainer.accelerator.unwrap_model(model)
     sums = torch.zeros(3, dtype=torch.float64)
@@ -68,7 +69,8 @@ def judge(trainer: Any, batches: Sequence[list[Example]]) -> list[float]:
     with torch.no_grad(), trainer.compute_loss_context_manager():
         for at in range(own, -(-len(batches) // count) * count, count):
             real = at < len(batches)
-            inputs = trainer._prepare_inputs(trainer.data_collator(batches[at if real else 0]))
+            begin = batches[at if real else 0]
+            inputs = trainer._prepare_inputs(trainer.data_collator(rows[begin : begin + size]))
             labels = (inputs["labels"][:, 1:] != IGNORED).sum()
             if trainer.sparse:
                 outputs = model(**inputs, use_cache=False, sparse_loss=True)

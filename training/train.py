@@ -63,7 +63,7 @@ def train(
     tokenizer, end_of_turn = models.load_tokenizer(recipe, base)
 
     # Data before the model: a fault in it should cost seconds.
-    rows = load_rows(recipe, tokenizer, data)
+    rows = load_rows(recipe, tokenizer, base, data)
     base_digest = folder_digest(Path(base)) if Path(base).is_dir() else f"{base}@{recipe.base_model.revision}"
     run = run_digest(recipe, rows, base_digest)
     resume = latest(checkpoints, run) if checkpoints else None

@@ -24,6 +24,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from trl import SFTConfig, SFTTrainer
 
 from training import checkpoints
+from training.chat_data import lengths_of
 from training.metrics import Progress, peak_memory_mb
 from training.packing import flatten_rows
 from training.recipe import Recipe
@@ -123,10 +124,11 @@ class ChatTrainer(SFTTrainer):
             model=model,
             args=args,
             processing_class=tokenizer,
-            train_dataset=Dataset.from_list(rows.train),
-            eval_dataset=Dataset.from_list(rows.validation),
+            train_dataset=Dataset.from_list([rows.train[0]]),  # it looks at the columns of a `Dataset`, no more
+            eval_dataset=Dataset.from_list([rows.validation[0]]),
             data_collator=flatten_rows if flat else None,
         )
+        self.train_dataset, self.eval_dataset = rows.train, rows.validation  # which stay where they are mapped
         gpu = self.args.device.type == "cuda"
         device = torch.cuda.get_device_name() if gpu else "CPU"
         self.meter = Meter(shape_of(model), device, self.args.world_size)
@@ -149,9 +151,8 @@ class ChatTrainer(SFTTrainer):
                 self._load_best_model()
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:  # noqa: ARG002
-        lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
         batch = self.args.train_batch_size * self.args.world_size
-        return OrderedSampler(self.recipe.data.sampling, lengths, batch, self.args.seed)
+        return OrderedSampler(self.recipe.data.sampling, lengths_of(self.train_dataset), batch, self.args.seed)
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
         started = time.perf_counter()
@@ -175,10 +176,8 @@ class ChatTrainer(SFTTrainer):
         """Loss and accuracy per label over the whole split, whatever the batches and however many processes."""
         started = time.perf_counter()
         prefix = named.get("metric_key_prefix", "eval")
-        rows, size = self.eval_dataset, self.args.per_device_eval_batch_size
-        batches = [rows[at : at + size] for at in range(0, len(rows), size)]
-        sums = judge(self, [[dict(zip(b, v, strict=True)) for v in zip(*b.values(), strict=True)] for b in batches])
-        labels, loss, right = sums
+        rows = self.eval_dataset
+        labels, loss, right = judge(self, rows, self.args.per_device_eval_batch_size)
         self.meter.pause(time.perf_counter() - started)
         metrics = {f"{prefix}_loss": loss / labels, f"{prefix}_token_accuracy": right / labels}
         return EvalLoopOutput(predictions=(), label_ids=None, metrics=metrics, num_samples=len(rows))

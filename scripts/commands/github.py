@@ -20,6 +20,10 @@ def set_up_github(
     client_id: Annotated[
         list[str] | None, typer.Option("--client-id", help="ENVIRONMENT=CLIENT_ID of its Azure identity; repeatable.")
     ] = None,
+    clients: Annotated[
+        Path | None,
+        typer.Option("--clients", help="The record of `provision --repository`: it knows every client id."),
+    ] = None,
     file: Annotated[Path, typer.Option("--file", help="GitHub's side as data.")] = Path(".github/environments.yaml"),
     out: Out = Path("out/github.json"),
 ) -> None:
@@ -36,7 +40,8 @@ def set_up_github(
     def tell(line: str) -> None:
         console.print(f"  {line}", highlight=False, markup=False)
 
-    done = step.set_up(side, identity, apply=apply, client_ids=client_id or [], tell=tell)
+    ids = [*step.recorded(clients), *(client_id or [])]
+    done = step.set_up(side, identity, apply=apply, client_ids=ids, tell=tell)
     for line in (*([] if apply else plan(done)), *credentials(done)):
         console.print(line, highlight=False, markup=False)
     for line in done.left:

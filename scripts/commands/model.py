@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from scripts import records, settings
-from scripts.commands.options import Config, Out
+from scripts.commands.options import Config, MaxCost, Out
 from scripts.errors import InvalidInput, Refused
-from scripts.outputs import finish, table
+from scripts.outputs import finish, table, told
 
 app = typer.Typer()
 
@@ -36,6 +36,9 @@ def data(
     folder: Annotated[Path, typer.Option(help="Where the checked splits are written.")] = Path("out/data"),
     tokenizer: Tokenizer = None,
     template: Template = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="The recipe that will train on it: checked first, and its tokenizer taken.")
+    ] = None,
     config: Config = None,
     out: Out = Path("out/dataset.json"),
     check_only: Annotated[bool, typer.Option("--check-only", help="Check and split; upload nothing.")] = False,
@@ -49,8 +52,15 @@ def data(
     from data.prepare import prepare
     from scripts import dataset
 
-    sources = dataset.sources(source, held_out, config)
     values = None if check_only else settings.load(config)
+    if recipe:
+        from scripts.base_tokenizer import of_recipe
+
+        found = of_recipe(recipe, values)
+        if found.why_not and not tokenizer:
+            told(f"The job will encode the chats itself: {found.why_not}.")
+        tokenizer, template = tokenizer or found.tokenizer, template or found.template
+    sources = dataset.sources(source, held_out, config)
     name = values.dataset if values else sources.name
     record = prepare(sources, None, folder, name, tokenizer=tokenizer, template=template)
     if values:
@@ -148,6 +158,7 @@ def train(
     period: Annotated[str, typer.Option(help="Name of a retraining of equal inputs, such as 2026-Q4.")] = "",
     sweep: Annotated[str, typer.Option(help="Search first: a file name in training/sweeps, without .yaml.")] = "",
     commit: Annotated[str, typer.Option(envvar="RELEASE_COMMIT", help="Kept on the job, to go on from later.")] = "",
+    max_cost: MaxCost = None,
 ) -> None:
     """Submit the fine-tune, or attach to the job of the same inputs.
 
@@ -159,7 +170,15 @@ def train(
     base = records.read(records.Model, base_model) if base_model else None
     work = step.plan(recipe, records.read(Dataset, dataset), base, period, search=sweep)
     seconds = None if wait_minutes is None else wait_minutes * 60
-    done = step.train(settings.load(config), work, commit=commit, retry_failed=retry_failed, wait_seconds=seconds)
+    done = step.train(
+        settings.load(config),
+        work,
+        commit=commit,
+        retry_failed=retry_failed,
+        wait_seconds=seconds,
+        max_cost=max_cost,
+        tell=told,
+    )
     outputs = {"job_name": done.job_name, "trained": str(isinstance(done, records.Training)).lower()}
     if isinstance(done, step.Waiting):
         said = (
@@ -177,8 +196,10 @@ def train(
         out,
         said=f"Training {how} {done.job_name}: {done.metrics.train_seconds:.0f} s, {speed}",
         then="python -m scripts register",
-        outputs=outputs,
+        outputs={**outputs, "cost": f"{done.cost.amount:.2f}" if done.cost and done.cost.amount is not None else ""},
     )
+    if done.cost:
+        told(f"Its cost was {done.cost.said}")
 
 
 @app.command()

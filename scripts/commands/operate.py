@@ -1,4 +1,4 @@
-"""Day 2: `retrain-decision` and `reap`."""
+"""Day 2: `retrain-decision`, `data feedback` and `reap`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from scripts import settings
+from scripts.commands.model import data_app
 from scripts.commands.options import Config, Out
 from scripts.errors import AzureFailed
 from scripts.outputs import console, finish, table
@@ -18,6 +19,12 @@ def retrain_decision(
     source: Annotated[Path, typer.Option(help="Conversations to train on (JSONL).")] = Path("data/tickets.jsonl"),
     held_out: Annotated[Path, typer.Option(help="The gate's prompts, never trained on.")] = Path("data/heldout.jsonl"),
     policy: Annotated[Path, typer.Option(help="What counts as a reason.")] = Path("scripts/operate/retrain.yaml"),
+    recipe: Annotated[
+        str, typer.Option(envvar="RECIPE", help="The recipe that would train: has its base model moved on?")
+    ] = "",
+    fresh: Annotated[
+        Path | None, typer.Option(help="Score table of the live model on newly labelled rows (`evaluate`).")
+    ] = None,
     config: Config = None,
     out: Out = Path("out/retrain.json"),
 ) -> None:
@@ -31,7 +38,8 @@ def retrain_decision(
     from scripts.operate.retrain_facts import gather
 
     rules = policies.load(policies.Retrain, policy)
-    done = decide(gather(settings.load(config), source, held_out), rules, records.now())
+    now = records.now()
+    done = decide(gather(settings.load(config), source, held_out, rules, now, recipe=recipe, fresh=fresh), rules, now)
     period = f" --period {done.period}" if done.period else ""
     finish(
         done,
@@ -40,8 +48,50 @@ def retrain_decision(
         then=f"python -m scripts data, then train{period}" if done.retrain else "nothing, until the next look",
         outputs={"retrain": str(done.retrain).lower(), "reason": done.said, "period": done.period},
     )
-    rows = [(each.name, "yes" if each.holds else "no", each.said, each.tried or "-") for each in done.reasons]
-    table(("reason", "holds", "because", "tried as"), rows)
+    rows = [
+        (each.name, "yes" if each.holds else "no", each.said, each.tried or each.blocked or "-")
+        for each in done.reasons
+    ]
+    table(("reason", "holds", "because", "tried as, or what stands against it"), rows)
+    signals = [
+        (each.about, each.name, _number(each.p_value), _number(each.effect), f"{each.least:g}", each.said)
+        for each in done.signals
+    ]
+    table(("drift of", "signal", "p", "effect", "matters from", "so"), signals)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+@data_app.command("feedback")
+def data_feedback(
+    file: Annotated[Path, typer.Option("--out", help="The review file; rows in it, and their labels, stay.")] = Path(
+        "review.jsonl"
+    ),
+    days: Annotated[int, typer.Option(min=1, max=365, help="How far back, today included.")] = 30,
+    config: Config = None,
+    record: Annotated[Path, typer.Option("--record", help="Where the record of this step is written.")] = Path(
+        "out/feedback.json"
+    ),
+) -> None:
+    """Bring collected conversations whose answer got a thumbs-down into a file for labelling.
+
+    Example: `python -m scripts data feedback --out review.jsonl`
+    """
+    from scripts import records
+    from scripts.operate.feedback import take
+
+    done = take(settings.load(config), days, file, records.now())
+    finish(
+        done,
+        record,
+        said=f"{done.down} answers were called bad from {done.days}, {done.added} new ones are in {file} to label",
+        then=f"write the right answers under `label`, then python -m scripts data check {file}"
+        if done.found
+        else "nothing",
+        outputs={"review_rows": str(done.added)},
+    )
 
 
 @app.command()
@@ -53,7 +103,7 @@ def reap(
     config: Config = None,
     out: Out = Path("out/reap.json"),
 ) -> None:
-    """Find idle colours, orphaned endpoints and clusters that never scale to zero; with --apply clear them away.
+    """Find what nobody uses: colours, endpoints, old models, checkpoints, clusters; with --apply clear it away.
 
     Example: `python -m scripts reap`
     """

@@ -1,5 +1,6 @@
 """Day 0 and any bad day: create what is missing (`provision`), say what is wrong (`doctor`)."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -9,8 +10,8 @@ from rich.markup import escape
 from scripts import settings
 from scripts.commands.github import set_up_github
 from scripts.commands.options import Config, Out
-from scripts.errors import Refused
-from scripts.outputs import console, finish, publish
+from scripts.errors import InvalidInput, Refused
+from scripts.outputs import console, finish, publish, table
 
 app = typer.Typer()
 provisioning = typer.Typer()
@@ -24,23 +25,76 @@ def provision(
     config: Config = None,
     out: Out = Path("out/provision.json"),
     plan: Annotated[bool, typer.Option("--plan", help="Only say what is missing; create nothing.")] = False,
+    repository: Annotated[
+        str | None,
+        typer.Option("--repository", help="OWNER/NAME: also identities, credentials and roles of its environments."),
+    ] = None,
+    destroy: Annotated[
+        bool, typer.Option("--destroy", help="Delete what provision made; without --name only say what that is.")
+    ] = False,
+    name: Annotated[str, typer.Option("--name", help="With --destroy: the resource group's name, typed out.")] = "",
 ) -> None:
-    """Create what is missing: group, identity, workspace, cluster, environments, endpoint; `github`: its other side.
+    """Create what is missing in Azure, who may do what included; `github`: the other side of it.
 
-    Example: `python -m scripts provision --plan`
+    Example: `python -m scripts provision --plan --repository acme/phi-train`
     """
     if context.invoked_subcommand:
         return
+    values = settings.load(config)
+    if destroy:
+        _destroy(values, name, out)
+    elif name:
+        raise InvalidInput("--name goes with --destroy: leave it out, or say --destroy.")
+    else:
+        _provision(values, repository, plan, out)
+
+
+def _provision(values: settings.Settings, repository: str | None, plan: bool, out: Path) -> None:
+    """Look at everything, and unless only a `plan` was asked for make what is missing."""
     from scripts import provision as step
+    from scripts.github import environments, setup
 
-    def tell(kind: str, name: str, state: str) -> None:
-        console.print(f"  {state:8} {kind} [bold]{name}[/bold]", highlight=False)
+    github = None
+    if repository:
+        github = step.GitHub(environments.load(), setup.known(environments.this_repository(repository)))
 
-    done = step.provision(settings.load(config), plan_only=plan, tell=tell)
-    made = sum(resource.state != "exists" for resource in done.resources)
-    did, state = ("Planned", "missing") if plan else ("Provisioned", "created")
-    said = f"{did} {done.workspace}: {made} of {len(done.resources)} resources {state}"
-    finish(done, out, said=said, then="python -m scripts data")
+    def tell(part: step.Provisioned) -> None:
+        more = f" [dim]on {escape(part.where)}: {escape(part.why)}[/dim]" if plan and part.where else ""
+        console.print(f"  {part.state:8} {part.kind} [bold]{escape(part.name)}[/bold]{more}", highlight=False)
+
+    done = step.provision(values, github=github, plan_only=plan, tell=tell)
+    if plan:
+        things = [one for one in done.resources if one.kind != "role assignment"]  # they have a table of their own
+        rows = [(f"{one.kind} {one.name}", one.where, one.why, one.state) for one in things]
+        table(("what", "where", "why", ""), rows, terminal=False)
+        granted = [(one.who, one.role, one.scope, one.why, one.replaces, one.state) for one in done.roles]
+        table(("who", "gets the role", "on", "because it", "instead of", ""), granted, terminal=False)
+    counts = Counter(resource.state for resource in done.resources)
+    did, state, changed = ("Planned", "missing", "differs") if plan else ("Provisioned", "created", "changed")
+    said = f"{did} {done.workspace}: {counts[state]} of {len(done.resources)} resources {state}"
+    said += f", {counts[changed]} {changed}" if counts[changed] else ""
+    said += f", {counts['hidden']} not ours to see (ask an Owner to run this)" if counts["hidden"] else ""
+    then = f"python -m scripts provision github --apply --clients {out}" if done.clients else "python -m scripts data"
+    named = f" --repository {repository}" if repository else ""
+    outputs = {name: str(counts[name]) for name in ("missing", "created", "changed", "hidden")}
+    finish(done, out, said=said, then=f"python -m scripts provision{named}" if plan else then, outputs=outputs)
+
+
+def _destroy(values: settings.Settings, name: str, out: Path) -> None:
+    """Say what would go; with the group's name typed out, let it go."""
+    from scripts.provision import destroy as step
+
+    def tell(part: step.Removed) -> None:
+        why = f" ({escape(part.why)})" if part.why else ""
+        console.print(f"  {part.state:8} {part.kind} [bold]{escape(part.name)}[/bold]{why}", highlight=False)
+
+    done = step.destroy(values, typed=name, tell=tell)
+    counts = Counter(part.state for part in done.parts)
+    did = f"{counts['deleted']} deleted" if name else f"{counts['goes']} would go"
+    said = f"Resource group {values.resource_group}: {did}, {counts['stays']} stay"
+    then = "nothing" if name else f"python -m scripts provision --destroy --name {values.resource_group}"
+    outputs = {"deleted": str(counts["deleted"]), "stays": str(counts["stays"])}
+    finish(done, out, said=said, then=then, outputs=outputs)
 
 
 @app.command()
@@ -60,7 +114,7 @@ def doctor(
     ] = None,
     out: Out = Path("out/doctor.json"),
 ) -> None:
-    """Check that a release can run here: variables, settings, names, sign-in, resources, quota, GitHub.
+    """Check that a release can run here: settings, names, sizes, sign-in, resources, roles, quota, GitHub.
 
     Example: `python -m scripts doctor --only sign-in`
     """

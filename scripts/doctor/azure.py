@@ -38,8 +38,14 @@ def resources(context: Context) -> str:
     """Raises Refused when something that `provision` creates is not there."""
     from scripts import provision
 
-    found = provision.provision(context.settings, plan_only=True).resources
-    missing = [f"{each.kind} {each.name}" for each in found if each.state != "exists"]
+    place = provision.Place(context.settings)
+    with azure_ml.explained("Looking at the resources"):
+        found = [(each, each.state()) for each in provision.things(place)]
+    missing = [f"{each.kind} {each.name}" for each, state in found if state == "missing"]
     if missing:
         raise Refused(f"Azure lacks {', '.join(missing)}: run `python -m scripts provision`.")
-    return f"all {len(found)} resources are there"
+    differ = [f"{each.kind} {each.name}" for each, state in found if state == "differs"]
+    if differ:
+        raise Refused(f"Not as the settings say: {', '.join(differ)}: run `python -m scripts provision`.")
+    hidden = sum(state == "hidden" for _, state in found)
+    return f"{len(found) - hidden} of {len(found)} resources are there" + (f", {hidden} not ours to see" * bool(hidden))

@@ -21,6 +21,7 @@ class Rule:
 
 
 ASSET = Rule.of(r"[A-Za-z0-9][\w.-]{0,254}", "letters, digits, . _ -, a letter or digit first, at most 255")
+IDENTITY = Rule.of(r"[A-Za-z0-9][\w-]{2,127}", "3 to 128 letters, digits, _ and -")
 RULES = {
     "resource_group": Rule.of(r"[-\w._()]{0,89}[-\w_()]", "1 to 90 letters, digits and . _ - ( ), no dot at the end"),
     "location": Rule.of(r"[a-z][a-z0-9]+", "a region as Azure writes it, for example eastus2"),
@@ -28,7 +29,8 @@ RULES = {
     "endpoint": Rule.of(
         r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]", "3 to 32 letters, digits and -, a letter first, no - at the end"
     ),
-    "endpoint_identity": Rule.of(r"[A-Za-z0-9][\w-]{2,127}", "3 to 128 letters, digits, _ and -"),
+    "endpoint_identity": IDENTITY,
+    "training_identity": IDENTITY,
     "experiment": ASSET,
     "dataset": ASSET,
     "model": ASSET,
@@ -38,7 +40,6 @@ RULES = {
     "training_environment.name": ASSET,
     "serving_environment.name": ASSET,
 }
-RETIRED = re.compile(r"Standard_(NC\d+r?s_v[23]|NC\d+r?|ND\d+r?s)", re.IGNORECASE)  # gone since September 2025
 
 
 def settings(context: Context) -> str:
@@ -52,15 +53,6 @@ def check(context: Context) -> str:
         f"{where} is {value!r}, but Azure takes {RULES[where].words}"
         for where, value in _values(context.settings)
         if not RULES[where].pattern.fullmatch(value)
-    ]
-    sizes = {
-        "compute.size": context.settings.compute.size,
-        "serving.instance_type": context.settings.serving.instance_type,
-    }
-    wrong += [
-        f"{where} {size} is retired in Azure, choose another"
-        for where, size in sizes.items()
-        if RETIRED.fullmatch(size)
     ]
     if wrong:
         raise InvalidInput(f"{context.config}: {'; '.join(wrong)}.")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from scripts import azure_ml, quota, room
-from scripts.doctor.context import Context
-from scripts.errors import Refused
+from scripts.doctor.context import Context, Skip
+from scripts.errors import AzureFailed, Refused
 from scripts.settings import Settings
 
 COLOURS = 2
@@ -22,12 +22,39 @@ class Need:
     vcpus: int
 
 
+def region(context: Context) -> str:
+    """Raises Refused when Azure ML is not in the region of the settings; Skip when we may not ask."""
+    from azure.core.exceptions import HttpResponseError
+
+    from scripts.provision import Place
+
+    wanted, place = context.settings.location, Place(context.settings)
+    with azure_ml.explained("Reading where Azure ML is"):
+        try:
+            found = place.management.providers.get("Microsoft.MachineLearningServices")
+        except HttpResponseError as error:
+            if error.status_code == 403:
+                raise Skip("not checked: this identity may not read the subscription") from None
+            raise
+    kinds = [each for each in found.resource_types or [] if str(each.resource_type).lower() == "workspaces"]
+    known = {str(name).lower().replace(" ", "") for each in kinds for name in each.locations or []}
+    if wanted.lower() not in known:
+        raise Refused(f"Azure ML is not in the region {wanted}: change `location` in the settings file.")
+    return f"Azure ML is in {wanted}"
+
+
 def check(context: Context) -> str:
     """Raises Refused when a family's limit is too low for what the settings ask of it."""
     region, ml = context.settings.location, azure_ml.client(context.settings)
-    with azure_ml.explained(f"Reading the quotas of {region}"):
-        sizes = list(ml.compute.list_sizes(location=region))
-        limits = {name: limit for name, (_, limit) in room.usages_of(ml.compute.list_usage(location=region)).items()}
+    try:
+        with azure_ml.explained(f"Reading the quotas of {region}"):
+            sizes = list(ml.compute.list_sizes(location=region))
+            used = room.usages_of(ml.compute.list_usage(location=region))
+    except AzureFailed as error:
+        if getattr(error.__cause__, "status_code", None) == 403:
+            raise Skip("not checked: this identity may not read the quotas of the subscription") from None
+        raise
+    limits = {name: limit for name, (_, limit) in used.items()}
     needs = needs_of(context.settings, sizes)
     if short := shortages(needs, limits, region):
         raise Refused("; ".join(short) + ".")

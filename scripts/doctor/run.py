@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scripts import records
-from scripts.doctor import azure, github, names, quota, variables
+from scripts.doctor import azure, github, names, quota, roles, sizes, variables
 from scripts.doctor.context import Context, Skip
 from scripts.errors import InvalidInput, ScriptError
 
@@ -25,9 +25,13 @@ CHECKS = (
     Check("variables", variables.check),
     Check("settings", names.settings, ("variables",)),
     Check("names", names.check, ("settings",)),
+    Check("sizes", sizes.check, ("settings",)),
     Check("sign-in", azure.sign_in, ("variables",)),
     Check("resources", azure.resources, ("settings", "sign-in")),
-    Check("quota", quota.check, ("settings", "sign-in")),
+    Check("roles", roles.check, ("settings", "sign-in", "resources")),
+    Check("credentials", roles.credentials, ("settings", "sign-in")),
+    Check("region", quota.region, ("settings", "sign-in")),
+    Check("quota", quota.check, ("settings", "sign-in", "region")),
     Check("github", github.check),
 )
 

@@ -42,6 +42,7 @@ class Role(Part):
     scope: Text
     why: Text
     actions: list[Text] = []
+    replaces: str = ""  # the wider right that it spares
 
 
 class Azure(Part):

@@ -33,8 +33,8 @@ def missing(environment: str, variable: str) -> str:
             "or add it under Settings → Secrets and variables → Actions → Variables."
         )
     return (
-        f"Environment {environment} lacks the variable {variable}: apply again with "
-        f"--client-id {environment}=CLIENT_ID, or add it under Settings → Environments → {environment} "
+        f"Environment {environment} lacks the variable {variable}: apply again with --clients out/provision.json "
+        f"(or --client-id {environment}=CLIENT_ID), or add it under Settings → Environments → {environment} "
         "→ Environment variables."
     )
 

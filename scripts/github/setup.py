@@ -1,9 +1,11 @@
 """`provision github`: the plan of a repository, and carrying it out with `gh`."""
 
 import datetime as dt
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from scripts import records
@@ -91,6 +93,11 @@ def set_up(
     )
 
 
+def known(identity: Identity) -> Identity:
+    """The repository with its ids where gh is signed in; else as it is, and both forms of the subject may be true."""
+    return identity if api.unavailable() else seen(identity)
+
+
 def seen(identity: Identity, *, needs_admin: bool = False) -> Identity:
     """The repository with the ids that GitHub gives it. Raises InvalidInput when there is none, or too few rights."""
     answer = api.find(f"repos/{identity.name}")
@@ -126,6 +133,22 @@ def given_values(side: GitHubSide, client_ids: Sequence[str]) -> Values:
             raise InvalidInput(f"--client-id takes ENVIRONMENT=CLIENT_ID for one of {wanted}, not {pair!r}.")
         values[(name, IDENTITY)] = client
     return values
+
+
+def recorded(path: Path | None) -> list[str]:
+    """ENVIRONMENT=ID of each identity that `provision` recorded. Raises InvalidInput for any other file."""
+    if path is None:
+        return []
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["clients"]
+        pairs = [f"{environment}={client}" for environment, client in found.items()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pairs = []
+    if not pairs:
+        raise InvalidInput(
+            f"{path} names no client ids: write it with `python -m scripts provision --repository OWNER/NAME`."
+        )
+    return pairs
 
 
 def credentials(side: GitHubSide, identity: Identity) -> list[Credential]:

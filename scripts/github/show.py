@@ -1,10 +1,10 @@
-"""The plan as lines to read and to copy: the `gh api` call of each change, the `az` commands of each identity."""
+"""The plan as lines to read and to copy: the `gh api` call of each change; who makes the identities in Azure."""
 
 import json
 import shlex
 from collections.abc import Iterator
 
-from scripts.github.setup import Credential, GitHubSetUp, Grant
+from scripts.github.setup import GitHubSetUp
 
 
 def plan(done: GitHubSetUp) -> Iterator[str]:
@@ -16,35 +16,10 @@ def plan(done: GitHubSetUp) -> Iterator[str]:
 
 
 def credentials(done: GitHubSetUp) -> Iterator[str]:
-    """What each environment's identity needs in Azure, as commands for a person who may create identities there."""
-    yield f"\nIn Azure, once for each environment of {done.repository} (replace the words in capitals):"
+    """What each environment's identity is in Azure: `provision` makes it, with these roles, for these jobs."""
+    yield f"\nIn Azure, by an Owner: python -m scripts provision --repository {done.repository}"
     for each in done.credentials:
         yield f"\n# {each.environment}: may {each.may}"
-        yield from _identity(done.repository, each)
+        yield f"#   signs in with the subject {' or '.join(each.subjects)}"
         for grant in each.grants:
-            yield from _grant(grant)
-
-
-def _identity(repository: str, each: Credential) -> Iterator[str]:
-    name = f"id-{repository.rpartition('/')[2]}-{each.environment}"
-    yield f"az identity create --resource-group RESOURCE_GROUP --name {name} --query clientId --output tsv"
-    yield (
-        f"az identity federated-credential create --resource-group RESOURCE_GROUP --identity-name {name} "
-        f"--name github-{each.environment} --issuer {each.issuer} --subject {shlex.quote(each.subjects[0])} "
-        f"--audiences {each.audience}"
-    )
-    for other in each.subjects[1:]:
-        yield f"#   its subject is {other} when the repository was made since July 2026; sign in to gh to be told"
-
-
-def _grant(grant: Grant) -> Iterator[str]:
-    if grant.actions:
-        definition = {
-            "Name": grant.role,
-            "Description": "Made by the release train's set-up.",
-            "Actions": grant.actions,
-            "AssignableScopes": ["/subscriptions/SUBSCRIPTION_ID/resourceGroups/RESOURCE_GROUP"],
-        }
-        yield f"az role definition create --role-definition {shlex.quote(json.dumps(definition))}"
-    scope = shlex.quote(f"ID OF THE {grant.scope.upper()}")
-    yield f"az role assignment create --assignee CLIENT_ID --role {shlex.quote(grant.role)} --scope {scope}"
+            yield f"#   {grant.role} on the {grant.scope}"

@@ -4,10 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from azure.core.exceptions import ResourceExistsError
+
 from scripts import azure_ml, records
-from scripts.errors import ScriptError
+from scripts.errors import AzureFailed, ScriptError
 from scripts.operate import policy as policies
-from scripts.operate.reap import Finding, plan
+from scripts.operate.azure_facts import API_VERSION
+from scripts.operate.finding import Action, Finding
+from scripts.operate.leftovers_facts import delete_checkpoints
+from scripts.operate.reap import plan
 from scripts.operate.reap_facts import gather
 from scripts.settings import Settings
 
@@ -58,14 +63,15 @@ def _do(settings: Settings, config: Path | None, policy: policies.Reap, finding:
         return Done(kind=finding.kind, name=finding.name, state=state, said=said)
 
     try:
-        again = {(each.kind, each.name): each for each in plan(gather(settings, config), policy, records.now())}
+        facts = gather(settings, config, storage=finding.kind == CHECKPOINTS)
+        again = {(each.kind, each.name): each for each in plan(facts, policy, records.now())}
         still = again.get((finding.kind, finding.name))
         if still is None or still.action != finding.action:
             return ended("kept", still.why if still else "it is gone or in use by now")
         what = f"{finding.kind} {finding.name}"
-        doing = f"Scaling {what}" if finding.action == "scale to 0" else f"Deleting {what}"
+        doing = f"{DOING[finding.action]} {what}"
         with azure_ml.explained(doing), azure_ml.waiting(doing):
-            ACTIONS[finding.kind](azure_ml.client(settings), settings, finding.name)
+            ACTIONS[finding.kind, finding.action](azure_ml.client(settings), settings, finding.name)
     except ScriptError as error:
         return ended("failed", str(error))
     return ended("done", finding.why)
@@ -85,8 +91,38 @@ def _scale_to_zero(ml: "MLClient", _: Settings, name: str) -> None:
     ml.compute.begin_update(cluster).result()
 
 
-ACTIONS: dict[str, Callable[["MLClient", Settings, str], None]] = {
-    "deployment": _delete_deployment,
-    "endpoint": _delete_endpoint,
-    "cluster": _scale_to_zero,
+def _archive_model(ml: "MLClient", _: Settings, name: str) -> None:
+    model, version = name.rsplit(":", 1)
+    ml.models.archive(model, version)
+
+
+def _delete_model(ml: "MLClient", settings: Settings, name: str) -> None:
+    """The SDK only archives; Azure Resource Manager deletes, and refuses while a deployment runs the version."""
+    from azure.mgmt.resource.resources import ResourceManagementClient
+
+    model, version = name.rsplit(":", 1)
+    found = ml.models.get(model, version)
+    resources = ResourceManagementClient(azure_ml.credential(), settings.subscription_id).resources
+    try:
+        resources.begin_delete_by_id(str(found.id), api_version=API_VERSION).result()
+    except ResourceExistsError as error:  # how the SDK calls a conflict
+        raise AzureFailed(
+            f"Model {name} is deployed, so Azure refuses to delete it ({azure_ml.first_line(error)}): "
+            "delete that deployment first, or leave the model."
+        ) from error
+
+
+def _delete_checkpoints(_: "MLClient", settings: Settings, name: str) -> None:
+    delete_checkpoints(settings, name)
+
+
+CHECKPOINTS = "checkpoints"
+DOING: dict[Action, str] = {"delete": "Deleting", "archive": "Archiving", "scale to 0": "Scaling"}
+ACTIONS: dict[tuple[str, Action], Callable[["MLClient", Settings, str], None]] = {
+    ("deployment", "delete"): _delete_deployment,
+    ("endpoint", "delete"): _delete_endpoint,
+    ("cluster", "scale to 0"): _scale_to_zero,
+    ("model", "archive"): _archive_model,
+    ("model", "delete"): _delete_model,
+    (CHECKPOINTS, "delete"): _delete_checkpoints,
 }

@@ -1,6 +1,7 @@
 """The one place where day 2 looks at the state of a rollout (scripts/rollout/state.py)."""
 
 from scripts.operate.reap import Rollout
+from scripts.rollout.state import Phase
 from scripts.rollout.store import BlobStore
 from scripts.settings import Settings
 
@@ -13,4 +14,12 @@ def read(settings: Settings) -> Rollout | None:
     state = held.state
     # Nothing beats for a rollout that has ended, so its last heartbeat is its end.
     ended = None if state.under_way else state.updated_at
-    return Rollout(state=state.phase.value, under_way=state.under_way, ended_at=ended)
+    promoted = state.phase is Phase.PROMOTED
+    return Rollout(
+        state=state.phase.value,
+        under_way=state.under_way,
+        ended_at=ended,
+        way_back=state.stable if promoted else "",
+        retain_until=state.retain_until if promoted else None,
+        models=frozenset(filter(None, (state.stable_model, state.candidate_model))),
+    )

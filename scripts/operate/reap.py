@@ -1,22 +1,25 @@
 """What may be cleared away? A pure function of facts, a policy and the time. What is not known to be idle is kept."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Literal
+from datetime import datetime
 
-from scripts import records
+from scripts.operate import leftovers
+from scripts.operate.finding import Finding, first, younger
+from scripts.operate.leftovers import Checkpoints, ModelVersion
 from scripts.operate.policy import Reap
 
 HOURS_A_MONTH = 730
 SETTLED = ("Succeeded", "Failed")  # in any other state somebody is working on it
 REFUSED = ("fail", "inconclusive", "invalid")
-Action = Literal["delete", "scale to 0", "report", "keep"]
 
 
 @dataclass(frozen=True)
 class Colour:
-    """A deployment of the environment's endpoint. `changed_at` None: nobody knows, so it is kept."""
+    """A deployment of the environment's endpoint. `changed_at` None: nobody knows, so it is kept.
+
+    `ours`: it carries the tag that `deploy` writes.
+    """
 
     name: str
     changed_at: datetime | None
@@ -24,11 +27,13 @@ class Colour:
     verdict: str = ""
     shape: str = ""
     instances: int = 1
+    ours: bool = True
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An online endpoint. `train`: the tag of the train that made it; `changed_at`: it or a deployment of it."""
+    """An online endpoint. `train`: the tag of the train that made it; `changed_at`: it or a deployment of it; `named`:
+    the colours that its tags name, in lower case."""
 
     name: str
     traffic: Mapping[str, int] = field(default_factory=dict)
@@ -37,15 +42,22 @@ class Endpoint:
     state: str = "Succeeded"
     train: str = ""
     instances: int = 0
+    named: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """The last rollout of the environment's endpoint: is it under way (then in which state), or when did it end?"""
+    """The last rollout of the environment's endpoint: is it under way (then in which state), or when did it end?
+
+    After a promotion `way_back` is the old colour, kept until `retain_until`. `models`: the digests of both sides.
+    """
 
     state: str
     under_way: bool
     ended_at: datetime | None = None
+    way_back: str = ""
+    retain_until: datetime | None = None
+    models: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -59,7 +71,11 @@ class Compute:
 
 @dataclass(frozen=True)
 class Facts:
-    """`ours`: endpoint names that a settings file of this train still names; `train`: what it tags its own with."""
+    """`ours`: endpoint names that a settings file of this train still names; `train`: what it tags its own with.
+
+    `named`: digests of models that a rollout's state or the tags of any endpoint name. `ended`: statuses of jobs that
+    have ended. `hourly`: prices of sizes (in lower case) where they are known.
+    """
 
     endpoint: Endpoint
     train: str
@@ -68,20 +84,12 @@ class Facts:
     rollout: Rollout | None = None
     others: tuple[Endpoint, ...] = ()
     computes: tuple[Compute, ...] = ()
-
-
-class Finding(records.Part):
-    """One thing nobody seems to use: what would be done about it, why, and what leaving it costs."""
-
-    kind: str
-    name: str
-    action: Action
-    why: str
-    cost: str
-
-    @property
-    def doable(self) -> bool:
-        return self.action in ("delete", "scale to 0")
+    models: tuple[ModelVersion, ...] = ()
+    named: frozenset[str] = frozenset()
+    checkpoints: tuple[Checkpoints, ...] = ()
+    ended: Sequence[str] = ()
+    hourly: Mapping[str, float] = field(default_factory=dict)
+    currency: str = ""
 
 
 def plan(facts: Facts, policy: Reap, now: datetime) -> list[Finding]:
@@ -89,7 +97,9 @@ def plan(facts: Facts, policy: Reap, now: datetime) -> list[Finding]:
     found = [
         *(_colour(each, facts, policy, now) for each in facts.colours if not _busy(facts.endpoint, each.name)),
         *(_endpoint(each, facts, policy, now) for each in facts.others if each.name not in facts.ours),
-        *(_compute(each, policy) for each in facts.computes if not each.cluster or each.min_instances > 0),
+        *(_compute(each, facts, policy) for each in facts.computes if not each.cluster or each.min_instances > 0),
+        *leftovers.models(facts.models, facts.named, policy, now),
+        *leftovers.checkpoints(facts.checkpoints, facts.ended, policy, now),
     ]
     if busy := rollout_under_way(facts):
         return [each.model_copy(update={"action": "keep", "why": busy}) if each.doable else each for each in found]
@@ -114,28 +124,41 @@ def _weights(endpoint: Endpoint) -> Iterable[tuple[str, int]]:
 
 
 def _colour(colour: Colour, facts: Facts, policy: Reap, now: datetime) -> Finding:
+    cost = _instance_hours(facts, colour.instances, colour.shape)
+    if not colour.ours:
+        who = "not made by this train: ask who needs it"
+        return Finding(kind="deployment", name=colour.name, action="report", why=who, cost=cost)
     # It changed hands when the last of these was written: itself, the endpoint's weights, the end of a rollout.
     ended = facts.rollout.ended_at if facts.rollout else None
     times = [time for time in (colour.changed_at, facts.endpoint.changed_at, ended) if time]
-    waiting = _younger(colour.changed_at, policy.candidate_hours, now) and colour.verdict not in REFUSED
-    kept = _first(
-        (not any(facts.endpoint.traffic.values()), "nothing is live, so nothing else could answer"),
+    failed, live = colour.state == "Failed", any(facts.endpoint.traffic.values())
+    waiting = younger(colour.changed_at, policy.candidate_hours, now) and colour.verdict not in REFUSED and not failed
+    until = _way_back(colour, facts.rollout)
+    kept = first(
+        (until and now < until, f"it is the way back from the last promotion until {until}"),
+        (not live and not failed, "nothing is live, so nothing else could answer"),
+        (not live and colour.name.lower() in facts.endpoint.named, "nothing is live, and the endpoint's tags name it"),
         (colour.state not in SETTLED, f"it is {colour.state}"),
         (colour.changed_at is None, "its age is unknown"),
         (waiting, f"its release may still be waiting (younger than {policy.candidate_hours:g} h, not refused)"),
         (
-            _younger(max(times, default=None), policy.retention_hours, now),
+            younger(max(times, default=None), policy.retention_hours, now),
             f"it changed hands less than {policy.retention_hours:g} h ago, and a rollback may need it",
         ),
     )
-    why = f"no traffic for {policy.retention_hours:g} h or more"
+    why = f"no traffic for {policy.retention_hours:g} h or more" + (", and its deployment failed" if failed else "")
     return Finding(
         kind="deployment",
         name=colour.name,
         action="keep" if kept else "delete",
         why=kept or why,
-        cost=_instance_hours(colour.instances, colour.shape),
+        cost=cost,
     )
+
+
+def _way_back(colour: Colour, rollout: Rollout | None) -> datetime | None:
+    mine = rollout and rollout.way_back.lower() == colour.name.lower()
+    return rollout.retain_until if rollout and mine else None
 
 
 def _endpoint(endpoint: Endpoint, facts: Facts, policy: Reap, now: datetime) -> Finding:
@@ -148,25 +171,25 @@ def _endpoint(endpoint: Endpoint, facts: Facts, policy: Reap, now: datetime) -> 
     )
     if endpoint.train != facts.train or not facts.train:
         return finding.model_copy(update={"action": "report", "why": "not made by this train: ask who needs it"})
-    kept = _first(
+    kept = first(
         (endpoint.name in policy.keep_endpoints, "the policy keeps it"),
         (any(weight for _, weight in _weights(endpoint)), "it has traffic"),
         (endpoint.state not in SETTLED, f"it is {endpoint.state}"),
         (endpoint.changed_at is None, "its age is unknown"),
         (
-            _younger(endpoint.changed_at, policy.retention_hours, now),
+            younger(endpoint.changed_at, policy.retention_hours, now),
             f"it changed less than {policy.retention_hours:g} h ago",
         ),
     )
     return finding.model_copy(update={"action": "keep", "why": kept}) if kept else finding
 
 
-def _compute(compute: Compute, policy: Reap) -> Finding:
+def _compute(compute: Compute, facts: Facts, policy: Reap) -> Finding:
     if not compute.cluster:
         why = "an instance is somebody's desk: ask whether it is still needed"
-        cost = f"while it runs: {_instance_hours(1, compute.size)}"
+        cost = f"while it runs: {_instance_hours(facts, 1, compute.size)}"
         return Finding(kind="compute instance", name=compute.name, action="report", why=why, cost=cost)
-    kept = _first(
+    kept = first(
         (compute.name in policy.keep_clusters, "the policy keeps it"),
         (compute.busy, "a job is, or may be, on it"),
     )
@@ -175,18 +198,11 @@ def _compute(compute: Compute, policy: Reap) -> Finding:
         name=compute.name,
         action="keep" if kept else "scale to 0",
         why=kept or f"its minimum is {compute.min_instances}, so it never stops, and no job is on it",
-        cost=_instance_hours(compute.min_instances, compute.size),
+        cost=_instance_hours(facts, compute.min_instances, compute.size),
     )
 
 
-def _first(*rules: tuple[object, str]) -> str:
-    return next((why for holds, why in rules if holds), "")
-
-
-def _younger(when: datetime | None, hours: float, now: datetime) -> bool:
-    """Unknown is young, and so is the future: a wrong clock deletes nothing."""
-    return when is None or now - when < timedelta(hours=hours)
-
-
-def _instance_hours(count: int, size: str) -> str:
-    return f"{count * HOURS_A_MONTH:,} instance-hours a month ({count} × {size})"
+def _instance_hours(facts: Facts, count: int, size: str) -> str:
+    hours, hourly = count * HOURS_A_MONTH, facts.hourly.get(size.lower())
+    money = f", {hours * hourly:,.0f} {facts.currency}" if hourly else ""
+    return f"{hours:,} instance-hours a month ({count} × {size}{money})"

@@ -1,13 +1,18 @@
-"""The facts behind `reap`: who has traffic, since when, what a rollout is doing, which clusters have jobs."""
+"""The facts behind `reap`: who has traffic, since when, what a rollout is doing, which clusters have jobs.
 
+What old releases leave behind is looked for in leftovers_facts.py.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from scripts import azure_ml, provision, training_job
+from scripts import azure_ml, provision, records, training_job
+from scripts.cost import prices
 from scripts.errors import InvalidInput
-from scripts.operate import azure_facts, last_rollout
+from scripts.operate import azure_facts, last_rollout, leftovers_facts
 from scripts.operate.reap import Colour, Compute, Endpoint, Facts
 from scripts.settings import Settings
 
@@ -16,10 +21,15 @@ if TYPE_CHECKING:
 
 CLUSTERS = ("amlcompute",)
 INSTANCES = ("computeinstance",)
+DEPLOY_TAG = "release"  # scripts/deploy.py writes it on every deployment
+COLOUR_TAGS = ("stable", "rollout-stable", "rollout-candidate")  # scripts/rollout/state.py writes them on the endpoint
 
 
-def gather(settings: Settings, config: Path | None) -> Facts:
-    """Raises AzureFailed as Azure does, InvalidInput when the environment's own endpoint is not there."""
+def gather(settings: Settings, config: Path | None, *, storage: bool = True) -> Facts:
+    """Raises AzureFailed as Azure does, InvalidInput when the environment's own endpoint is not there.
+
+    `storage`: look through the blobs too, of which there may be many.
+    """
     ml = azure_ml.client(settings)
     with azure_ml.explained(f"Looking for what is idle in {settings.workspace}"):
         endpoints = {str(each.name): each for each in ml.online_endpoints.list()}
@@ -29,15 +39,23 @@ def gather(settings: Settings, config: Path | None) -> Facts:
                 "orphaned: mend `endpoint` in the settings, or `provision` first."
             )
         deployed = {name: list(ml.online_deployments.list(name)) for name in endpoints}
+        named = frozenset().union(*map(leftovers_facts.named, endpoints.values()))
         mine = endpoints.pop(settings.endpoint)
+        jobs, rollout = list(azure_facts.jobs(ml)), last_rollout.read(settings)
         return Facts(
             endpoint=_endpoint(settings, mine, ()),
             train=provision.train_tag(settings)[provision.TRAIN_TAG],
             ours=configured(settings, config),
             colours=tuple(_colour(ml, each) for each in deployed[settings.endpoint]),
-            rollout=last_rollout.read(settings),
+            rollout=rollout,
             others=tuple(_endpoint(settings, each, deployed[name]) for name, each in endpoints.items()),
-            computes=_computes(ml),
+            computes=_computes(ml, jobs),
+            models=leftovers_facts.models(ml, settings, deployed, jobs),
+            named=named | (rollout.models if rollout else frozenset()),
+            checkpoints=leftovers_facts.checkpoints(ml, settings, jobs) if storage else (),
+            ended=tuple(training_job.ENDED),
+            hourly=_hourly(settings),
+            currency=prices.load().currency,
         )
 
 
@@ -57,6 +75,7 @@ def configured(settings: Settings, config: Path | None) -> frozenset[str]:
 
 def _endpoint(settings: Settings, endpoint: Any, deployments: Any) -> Endpoint:
     # Only the orphans are judged as a whole; their age is that of the youngest thing in them.
+    tags = endpoint.tags or {}
     times = [azure_facts.endpoint_changed(settings, endpoint), *map(azure_facts.changed, deployments)]
     return Endpoint(
         name=str(endpoint.name),
@@ -64,7 +83,8 @@ def _endpoint(settings: Settings, endpoint: Any, deployments: Any) -> Endpoint:
         mirror=dict(endpoint.mirror_traffic or {}),
         changed_at=None if None in times else max(time for time in times if time),
         state=azure_facts.state(endpoint),
-        train=str((endpoint.tags or {}).get(provision.TRAIN_TAG, "")),
+        train=str(tags.get(provision.TRAIN_TAG, "")),
+        named=frozenset(str(tags[name]).lower() for name in COLOUR_TAGS if tags.get(name)),
         instances=sum(int(each.instance_count or 0) for each in deployments),
     )
 
@@ -77,13 +97,14 @@ def _colour(ml: "MLClient", deployment: Any) -> Colour:
         state=azure_facts.state(deployment),
         verdict=str((model.tags or {}).get("verdict", "")) if model else "",
         shape=str(deployment.instance_type),
+        ours=bool((deployment.tags or {}).get(DEPLOY_TAG)),
         instances=int(deployment.instance_count or 0),
     )
 
 
-def _computes(ml: "MLClient") -> tuple[Compute, ...]:
+def _computes(ml: "MLClient", jobs: Sequence[Any]) -> tuple[Compute, ...]:
     """Clusters and instances. A job under way that does not say where it runs may be on any of them."""
-    under_way = [job for job in azure_facts.jobs(ml) if training_job.status(job) not in training_job.ENDED]
+    under_way = [job for job in jobs if training_job.status(job) not in training_job.ENDED]
     on = {str(getattr(job, "compute", None) or "").rsplit("/", 1)[-1].rsplit(":", 1)[-1].lower() for job in under_way}
     return tuple(
         Compute(
@@ -96,3 +117,10 @@ def _computes(ml: "MLClient") -> tuple[Compute, ...]:
         for each in ml.compute.list()
         if str(each.type).lower() in CLUSTERS + INSTANCES
     )
+
+
+def _hourly(settings: Settings) -> dict[str, float]:
+    """Prices of sizes in this region that are known; the others are told in instance-hours alone."""
+    table, today = prices.load(), records.now().date()
+    rates = (prices.rate(table, each.size, settings.location, "dedicated", today) for each in table.prices)
+    return {rate.size.lower(): rate.per_hour for rate in rates if rate.per_hour}

@@ -1,16 +1,23 @@
 """The facts behind `retrain-decision`: the data as it stands now, the live model, the jobs that were tried."""
 
 import tempfile
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import yaml
 from azure.core.exceptions import ResourceNotFoundError
 
-from scripts import azure_ml, training_job
+from scripts import azure_ml, train, training_job
 from scripts.dataset import learned_rows
 from scripts.endpoint import Endpoint
-from scripts.operate import azure_facts
-from scripts.operate.retrain import Facts, Job, Live
+from scripts.errors import InvalidInput
+from scripts.operate import azure_facts, drift_facts
+from scripts.operate.facts import Facts, Job, Live
+from scripts.operate.fresh import score
+from scripts.operate.policy import Retrain
+from scripts.rollout.state import Phase
+from scripts.rollout.store import BlobStore
 from scripts.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,9 +26,19 @@ if TYPE_CHECKING:
     from data.manifest import Dataset
 
 
-def gather(settings: Settings, source: Path, held_out: Path) -> Facts:
+def gather(
+    settings: Settings,
+    source: Path,
+    held_out: Path,
+    policy: Retrain,
+    now: datetime,
+    *,
+    recipe: str = "",
+    fresh: Path | None = None,
+) -> Facts:
     """Raises DataError for data that may not be trained on, AzureFailed as Azure does."""
     data = data_now(settings, source, held_out)
+    base = base_of(recipe) if recipe else ""
     endpoint = Endpoint(settings)
     live, why_none = live_model(settings, endpoint)
     return Facts(
@@ -30,7 +47,21 @@ def gather(settings: Settings, source: Path, held_out: Path) -> Facts:
         rows=learned_rows(data),
         jobs=jobs(settings) if live else (),
         why_none=why_none,
+        base=base,
+        drift=drift_facts.look(settings, live, policy.drift, now) if live else None,
+        fresh=score(settings, live, fresh, now) if live and fresh else None,
     )
+
+
+def base_of(recipe: str) -> str:
+    """ "SOURCE REVISION" of a recipe's base model. Raises InvalidInput for a recipe that is not there."""
+    path = training_job.CODE / "recipes" / f"{recipe}.yaml"
+    try:
+        return train.base_of(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InvalidInput(f"{path}: the recipe cannot be read ({error.strerror}); --recipe names another.") from None
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
+        raise InvalidInput(f"{path}: the recipe has no base_model with a source.") from None
 
 
 def data_now(settings: Settings, source: Path, held_out: Path) -> "Dataset":
@@ -67,21 +98,35 @@ def live_model(settings: Settings, endpoint: Endpoint) -> tuple[Live | None, str
             rows=rows_of(ml, settings.dataset, digest),
             created_at=azure_facts.created(model),
             job=str(tags.get("job", "")),
+            digest=str(tags.get("digest", "")),
+            deployment=str(deployment.name),
+            since=_since(settings, deployment, model),
         ), ""
+
+
+def _since(settings: Settings, deployment: Any, model: Any) -> datetime | None:
+    """From when on the live model surely had the traffic; before its promotion it was only tried."""
+    held = BlobStore(settings).read()
+    state = held.state if held else None
+    if state and state.phase is Phase.PROMOTED and state.candidate.lower() == str(deployment.name).lower():
+        return state.since
+    known = [when for when in (azure_facts.created(deployment), azure_facts.created(model)) if when]
+    return max(known, default=None)
 
 
 def rows_of(ml: "MLClient", dataset: str, digest: str) -> int | None:
     """The rows that an uploaded data set says it has; None when it does not say."""
-    from data.manifest import version_of
+    from data.manifest import is_version_of
 
     if not digest:
         return None
     try:
-        tags = ml.data.get(dataset, version_of(digest)).tags or {}
+        # The same rows may be there more than once, with token files made with another tokenizer.
+        found = [asset.tags or {} for asset in ml.data.list(name=dataset) if is_version_of(str(asset.version), digest)]
     except ResourceNotFoundError:
         return None
-    rows = str(tags.get("rows", ""))
-    return int(rows) if rows.isdecimal() and tags.get("digest") == digest else None
+    said = [str(tags.get("rows", "")) for tags in found if tags.get("digest") == digest]
+    return next((int(rows) for rows in said if rows.isdecimal()), None)
 
 
 def jobs(settings: Settings) -> tuple[Job, ...]:
@@ -97,6 +142,7 @@ def jobs(settings: Settings) -> tuple[Job, ...]:
                 period=str(job.tags.get("period") or ""),
                 created_at=azure_facts.created(job),
                 verdict=verdicts.get(str(job.name), ""),
+                base=str(job.tags.get("base") or ""),
             )
             for job in azure_facts.jobs(ml)
             if job.experiment_name == settings.experiment and (job.tags or {}).get("data_digest")
@@ -104,9 +150,11 @@ def jobs(settings: Settings) -> tuple[Job, ...]:
 
 
 def _verdicts(ml: "MLClient", name: str) -> dict[str, str]:
-    """The gate's verdict by the job that trained the model."""
+    """The gate's verdict by the job that trained the model, whether or not `reap` archived it since."""
+    from azure.ai.ml.constants import ListViewType
+
     try:
-        tagged = [version.tags or {} for version in ml.models.list(name=name)]
+        tagged = [version.tags or {} for version in ml.models.list(name=name, list_view_type=ListViewType.ALL)]
     except ResourceNotFoundError:
         return {}
     return {str(tags["job"]): " ".join(str(tags.get("verdict", "")).split()) for tags in tagged if tags.get("job")}

@@ -66,8 +66,18 @@ def facts(records: Records) -> list[Fact]:
     total = sum(s.seconds for s in records.seconds) if records.seconds else None
     stages = text.plural(len(records.seconds), "stage") if records.seconds else "not recorded"
     shown.append(Fact("Time in all", text.duration(total), stages))
+    if records.training and records.training.cost:
+        shown.append(_paid(records.training.cost))
     shown.append(_fallback(records))
     return shown
+
+
+def _paid(cost: m.Paid) -> Fact:
+    """What the training job did cost; a price that nobody knows is no zero."""
+    hours = f"{cost.node_hours:.2f} node-hours" if cost.node_hours is not None else "hours not known"
+    if cost.amount is None:
+        return Fact("Training cost", "unknown", hours)
+    return Fact("Training cost", f"{cost.amount:,.2f} {cost.currency}", f"{hours}, price of {cost.priced_at}")
 
 
 def _fallback(records: Records) -> Fact:

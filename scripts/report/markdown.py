@@ -67,8 +67,10 @@ def _story(records: Records, page: str, url: str) -> list[str]:
     said = f"**{masked(story.headline)}.**"
     if records.verdict is None or records.rollout or records.rollout_lost:
         said += f" {masked(story.why, 1000)}"
+    cost = records.training.cost if records.training else None
+    paid = [f"**Training cost:** {masked(cost.said)}", ""] if cost else []
     where = f"[open it](<{url}>)" if url else f"{code(page)} among the files of this run"
-    return [said, "", f"**Next:** {commands(story.next)}", "", f"**The whole page:** {where}", ""]
+    return [said, "", f"**Next:** {commands(story.next)}", "", *paid, f"**The whole page:** {where}", ""]
 
 
 def _metrics(verdict: m.Verdict | None) -> list[str]:

@@ -84,6 +84,15 @@ class Recipe(Record):
     digest: str | None = None
 
 
+class Paid(Record):
+    node_hours: float | None = None
+    amount: float | None = None
+    currency: str = ""
+    priced_at: str | None = None
+    estimated: str = ""
+    said: str = ""
+
+
 class Training(Record):
     job_name: str | None = None
     status: str = "unknown"
@@ -98,6 +107,7 @@ class Training(Record):
     model_digest: str | None = None
     seconds: float | None = None
     metrics: Annotated[TrainingMetrics, BeforeValidator(_null_to_dict)] = TrainingMetrics()
+    cost: Paid | None = None
 
 
 class Model(Record):

@@ -107,6 +107,9 @@ def _rows(records: Records) -> Iterator[Provenance]:
         yield Provenance("Base model", training.base_model or "", copy=False)
         yield Provenance("Base model digest", training.base_model_digest or "")
         yield Provenance("Compute", training.compute or "", copy=False)
+        if training.cost:
+            yield Provenance("Training cost", training.cost.said, copy=False)
+            yield Provenance("Cost as estimated", training.cost.estimated, copy=False)
     if model:
         yield Provenance("Model", roles.model_name(model), copy=False)
         yield Provenance("Model digest", model.digest or "")

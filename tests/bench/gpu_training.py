@@ -97,7 +97,7 @@ def measure(name: str, base: str, folder: Path, seed: int) -> dict[str, float]:
         torch.cuda.synchronize()
     started = next(at for number, at in marks if number == 1)
     seconds = time.perf_counter() - started
-    tokens = sum(min(len(ids), made.args.max_length) for ids in made.train_dataset["input_ids"]) * 2 / 3
+    tokens = sum(min(len(row["input_ids"]), made.args.max_length) for row in made.train_dataset) * 2 / 3
     rates = {"tokens_per_second": tokens / seconds}
     if name.startswith("ours"):
         rates |= {key: value for key, value in made.meter.rates(made.meter.total).items() if key == "mfu"}

@@ -15,14 +15,18 @@ import pytest
 import yaml
 
 from eval.verdict import write_verdict
+from scripts.endpoint import Endpoint
 from scripts.rollout import policy as policies
+from scripts.rollout.back import Wish, roll_back
+from scripts.rollout.store import BlobStore
 from tests.emulator.faulty_place import Place as Faulty
 from tests.emulator.faulty_place import environment, faulty_place
-from tests.emulator.test_rollout_lives import NAME, arguments, deployed, passed, state, traffic
+from tests.emulator.test_rollout_lives import NAME, answers, arguments, deployed, passed, state, traffic
 from tests.emulator.test_rollout_state import ROOT, Place, Said, command
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ENDPOINT = {"endpoint": NAME}
+BACK = Wish("again", to="blue")
 SMOKE = 5  # requests to the candidate before it has traffic
 
 
@@ -51,11 +55,16 @@ def rolled(here: tuple[Faulty, Place], folder: Path, *faults: dict[str, Any]) ->
     """`rollout run` from blue, under these faults; what it said and its record."""
     faulty, place = here
     faulty.faults()
-    if traffic(place) != {"blue": 100}:
-        assert command(place, folder, "rollback", "--to", "blue", "--reason", "again").code == 0
+    back_to_blue(place)
     faulty.faults(*faults)
     said = command(place, folder, *arguments(place, folder), "--again")
     return said, json.loads((folder / "rollout.json").read_text())
+
+
+def back_to_blue(place: Place) -> None:
+    """As `rollback --to blue` does it, which then looks for seconds whether it stays so; nobody else is at it here."""
+    if traffic(place) != {"blue": 100}:
+        roll_back(Endpoint(place.settings), lambda: BlobStore(place.settings), BACK, print, grace_seconds=0)
 
 
 def test_a_bad_candidate_is_back_within_seconds_by_one_write(here: tuple[Faulty, Place], tmp_path: Path) -> None:
@@ -115,7 +124,8 @@ def test_of_two_controllers_at_once_one_goes_on_and_the_traffic_is_its(
 ) -> None:
     faulty, place = here
     faulty.faults()
-    command(place, tmp_path, "rollback", "--to", "blue", "--reason", "again")
+    back_to_blue(place)
+    answers(place, slow=True)  # neither is done before the other has begun
     folders = [tmp_path / name for name in ("one", "two")]
     for folder in folders:
         folder.mkdir()
@@ -131,6 +141,7 @@ def test_of_two_controllers_at_once_one_goes_on_and_the_traffic_is_its(
         for folder in folders
     ]
     said = [process.communicate(timeout=180)[0] for process in processes]
+    answers(place, slow=False)
     ended = state(place)
     assert ended is not None
     assert sorted(process.returncode for process in processes) == [0, 1], said

@@ -25,19 +25,33 @@ from tests.emulator.test_rollout_state import ROOT, Place, Said, command
 
 NAME = "rollout-lives"
 MODELS = {"blue": "b" * 64, "green": "g" * 64}
-SCORE = "import time\ndef init():\n    pass\ndef run(raw):\n    time.sleep(0.2)\n    return {}\n"
-# More evidence than the default, so that there is time to stop it.
+# An answer takes 0.2 s while the file SLOW is there: time to stop a rollout.
+SCORE = """
+import os, time
+def init():
+    pass
+def run(raw):
+    time.sleep(0.2 if os.path.exists(os.environ["SLOW"]) else 0.01)
+    return {}
+"""
+# More evidence than the default, for the same reason.
 PATIENT = {"bake": {"min_requests": 30}, "sample": {"max_per_step": 2000}}
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def lives(ml_client: Any, tmp_path_factory: pytest.TempPathFactory) -> Place:
+def place(ml_client: Any, tmp_path_factory: pytest.TempPathFactory) -> Place:
     policy = yaml.safe_load(policies.LOCAL.read_text())
     for part, changes in PATIENT.items():
         policy[part] |= changes
     place = deployed(ml_client, tmp_path_factory.mktemp("lives"), policy)
     write_verdict(place.config.with_name("verdict.json"), passed())
+    return place
+
+
+@pytest.fixture
+def lives(place: Place) -> Place:
+    answers(place, slow=False)
     return place
 
 
@@ -71,7 +85,7 @@ def deployed(ml: Any, folder: Path, policy: dict[str, Any]) -> Place:
             environment="azureml:tiny:1",
             instance_type="Standard_E4s_v3",
             instance_count=1,
-            environment_variables={"GUNICORN_CMD_ARGS": "--threads 12"},
+            environment_variables={"GUNICORN_CMD_ARGS": "--threads 12", "SLOW": str(folder / "slow")},
             request_settings=OnlineRequestSettings(request_timeout_ms=20000, max_concurrent_requests_per_instance=16),
         )
         ml.online_deployments.begin_create_or_update(deployment).result()
@@ -94,6 +108,11 @@ def passed() -> Verdict:
     return made.model_copy(update={"outcome": "pass"}).sealed()
 
 
+def answers(lives: Place, *, slow: bool) -> None:
+    path = lives.config.with_name("slow")
+    path.touch() if slow else path.unlink(missing_ok=True)
+
+
 @pytest.fixture
 def roll(lives: Place, tmp_path: Path) -> Iterator[Callable[..., Said]]:
     """`rollout run`; nothing but its options is left to say."""
@@ -113,7 +132,8 @@ def arguments(lives: Place, folder: Path) -> list[str]:
 
 
 def baking(lives: Place, folder: Path, *options: str) -> subprocess.Popen[str]:
-    """A rollout that gathers evidence at 10% in a process of its own."""
+    """A rollout that gathers evidence at 10% in a process of its own, and takes its time."""
+    answers(lives, slow=True)
     process = subprocess.Popen(
         [sys.executable, "-m", "scripts", *arguments(lives, folder), *options],
         cwd=ROOT,
@@ -158,6 +178,7 @@ def test_a_killed_rollout_is_resumed_and_promoted_and_then_left_alone(
     assert traffic(lives) == {"blue": 90, "green": 10}
     said = command(lives, tmp_path, "watchdog", "--out", str(tmp_path / "watchdog.json"))
     assert said.outputs.startswith("action=none")  # it may only be slow
+    answers(lives, slow=False)
     said = roll()
     assert (said.code, said.outputs.splitlines()[0]) == (0, "state=PROMOTED"), said.error
     record = json.loads((tmp_path / "rollout.json").read_text())

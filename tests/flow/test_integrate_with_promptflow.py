@@ -37,7 +37,8 @@ def test_it_posts_the_conversation_with_a_token(endpoint, monkeypatch):
     assert headers["authorization"] == "Bearer a-token" and headers["azureml-model-deployment"] == "green"
     assert [message["role"] for message in body["messages"]] == ["system", "user"]
     assert body["messages"][0]["content"] == node.system_prompt()
-    assert set(body) == {"messages"}, "how to decode is the flow's to say, not the node's"
+    assert set(body) == {"messages", "user"}, "how to decode is the flow's to say, not the node's"
+    assert body["user"] == "release-train", "a request to one colour is no customer's"
     assert (result["answer"], result["status"], result["tokens"], result["detail"]) == ('{"a":1}', "ok", 12, "")
     assert result["latency_ms"] > 0
 
@@ -51,7 +52,8 @@ def test_how_to_decode_is_sent_as_it_is_given_and_cannot_replace_the_conversatio
 
 def test_without_a_deployment_the_traffic_decides(endpoint):
     ask()
-    assert "azureml-model-deployment" not in endpoint.requests[0][0]
+    headers, body = endpoint.requests[0]
+    assert "azureml-model-deployment" not in headers and "user" not in body
 
 
 def test_examples_and_both_kinds_of_history_go_before_the_text(endpoint):

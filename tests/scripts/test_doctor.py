@@ -21,6 +21,7 @@ from emulator.identity import Tokens
 from emulator.launcher import Options, start_serve, stop_serve
 from emulator.processes import MARK
 from scripts import quota, sign_in_errors
+from scripts.doctor import sizes
 from scripts.doctor.context import Context
 from scripts.doctor.quota import Need, shortages
 from scripts.doctor.run import CHECKS, Finding, chosen, examine
@@ -88,7 +89,6 @@ class TestNames:
             ("MLOPS_LOCATION", "East US 2"),
             ("MLOPS_COMPUTE__NAME", "gpu-1"),
             ("MLOPS_COMPUTE__SIZE", "NC24ads_A100_v4"),
-            ("MLOPS_COMPUTE__SIZE", "Standard_NC6s_v3"),
         ],
     )
     def test_a_name_that_azure_would_refuse_is_named(
@@ -101,6 +101,32 @@ class TestNames:
         assert found.outcome == "failed"
         assert value in found.said
         assert name.removeprefix("MLOPS_").replace("__", ".").lower() in found.said
+
+    @pytest.mark.parametrize(
+        ("size", "outcome", "part"),
+        [
+            ("Standard_NC24ads_A100_v4", "ok", "no end is known of"),
+            ("Standard_NC6s_v3", "failed", "compute.size Standard_NC6s_v3 is retired in Azure since 2025-09-30"),
+            ("Standard_ND6s", "failed", "since 2023-09-06"),
+            ("Standard_NV12s_v3", "failed", "since 2026-09-30"),
+            ("Standard_NC40ads_H100_v5", "ok", "no end is known of"),
+        ],
+    )
+    def test_a_size_that_azure_took_away_is_named_with_the_day(
+        self, monkeypatch: pytest.MonkeyPatch, size: str, outcome: str, part: str
+    ) -> None:
+        monkeypatch.setenv("AZURE_SUBSCRIPTION_ID", STRANGER)
+        monkeypatch.setenv("MLOPS_COMPUTE__SIZE", size)
+        found = finding("sizes", Context(DEMO))
+        assert found.outcome == outcome
+        assert part in found.said
+
+    def test_a_size_that_will_go_is_told_and_is_no_failure(self) -> None:
+        known = sizes.load()
+        assert sizes.retirement("Standard_DS3_v2", known) is not None
+        assert sizes.retirement("standard_ds3_V2", known) is not None
+        assert sizes.retirement("Standard_DS3_v3", known) is None
+        assert sizes.retirement("Standard_E4s_v3", known) is None
 
     def test_settings_that_do_not_load_stop_what_needs_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AZURE_SUBSCRIPTION_ID", STRANGER)
@@ -247,11 +273,13 @@ class TestAzure:
         assert healthy.healthy
         assert {each.check: each.outcome for each in healthy.findings} == {
             **{check.name: "ok" for check in CHECKS},
+            "credentials": "skipped",
             "github": "skipped",
         }
         self.delete_endpoint()
         gone = finding("resources", Context(DEMO))
-        assert gone.said == "Azure lacks endpoint ticket-triage: run `python -m scripts provision`."
+        lacks = "endpoint ticket-triage, diagnostic setting requests"  # which goes with the endpoint
+        assert gone.said == f"Azure lacks {lacks}: run `python -m scripts provision`."
 
     def delete_endpoint(self) -> None:
         from scripts import azure_ml

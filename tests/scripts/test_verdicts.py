@@ -97,8 +97,9 @@ from eval.verdict import invalid_verdict, write_verdict
 from scripts import azure_ml, provision, records, register, settings, verdicts
 out = Path(sys.argv[1])
 values = settings.load(Path("scripts/environments/demo.yaml"))
-for resource in provision.resources(values)[:3]:
-    resource.create()
+for resource in provision.resources(values):
+    if resource.kind in ("resource group", "container registry", "workspace"):
+        resource.create()
 (out / "model").mkdir()
 (out / "model" / "config.json").write_text("{}")
 model = register.register_folder(values, out / "model", "candidate")

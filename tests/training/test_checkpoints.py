@@ -132,3 +132,31 @@ def test_two_processes_learn_what_one_learns(
     assert one.eval_loss == pytest.approx(two["eval_loss"], abs=1e-4)
     weights = [load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")]
     assert max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0]) < 0.01
+
+
+@pytest.mark.slow
+def test_a_run_whose_validation_loss_rises_stops_and_keeps_the_best_checkpoint(
+    recipe_content: Content, write_recipe: Write, data_folder: Path, tiny_phi3: Path, tmp_path: Path
+) -> None:
+    """Two chats learned by heart say nothing about the others."""
+    import torch
+    from safetensors.torch import load_file
+
+    train_file = data_folder / "train.jsonl"
+    train_file.write_text("".join(train_file.read_text().splitlines(keepends=True)[:2]))
+    recipe_content["lora"] = None
+    recipe_content["optimizer"] |= {"schedule": "constant", "warmup_share": 0.0}
+    recipe_content["run"] |= {"max_steps": 200, "batch_size": 2, "eval_every": 2, "checkpoint_every": 2}
+    recipe_content["run"] |= {"keep_best": True, "patience": 3}
+    recipe, kept = load_recipe(write_recipe(recipe_content)), tmp_path / "kept"
+    done = train(recipe, str(tiny_phi3), data_folder, tmp_path / "model", kept)
+    assert done is not None
+    last = json.loads((kept / f"checkpoint-{done.steps}" / "trainer_state.json").read_text())
+    losses = {entry["step"]: entry["eval_loss"] for entry in last["log_history"] if "eval_loss" in entry}
+    best = min(losses, key=lambda step: losses[step])
+    assert 2 < best < done.steps == best + 3 * 2 < 200
+    assert done.eval_loss == pytest.approx(losses[best], abs=1e-5) != pytest.approx(losses[done.steps], abs=1e-2)
+    saved, stored = (
+        load_file(folder / "model.safetensors") for folder in (tmp_path / "model", kept / f"checkpoint-{best}")
+    )
+    assert all(torch.equal(saved[name], weight.bfloat16()) for name, weight in stored.items())

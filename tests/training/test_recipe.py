@@ -50,7 +50,10 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(recipe_content: Co
     recipe_content["lora"]["ranks"] = 4
     with pytest.raises(TrainingError, match=r"unknown key 'lora\.ranks'; .* 'rank'"):
         load_recipe(write_recipe(recipe_content))
-    del recipe_content["lora"]["ranks"]
+    recipe_content["lora"]["ranks"] = recipe_content["lora"].pop("rank")  # misspelt, and so also missing
+    with pytest.raises(TrainingError, match=r"unknown key 'lora\.ranks'; .* 'rank' \(1 more problem"):
+        load_recipe(write_recipe(recipe_content))
+    recipe_content["lora"]["rank"] = recipe_content["lora"].pop("ranks")
     recipe_content["lorra"] = {}
     with pytest.raises(TrainingError, match=r"unknown key 'lorra'; .* 'lora'"):
         load_recipe(write_recipe(recipe_content))

@@ -15,9 +15,6 @@ from tests.workflows.isolation import Isolation
 from tests.workflows.repository import Repository, copy
 from tests.workflows.tiny.states import States
 
-HERE = Path(__file__).parent
-LONG = {"test_release.py": 4, "test_pr.py": 3, "test_resume.py": 2, "test_operations.py": 1}
-
 
 def pytest_report_header() -> str:
     alone = "in a network of their own"
@@ -41,11 +38,6 @@ def repository(tmp_path: Path) -> Repository:
 def act(repository: Repository, tmp_path: Path, isolation: Isolation) -> Act:
     """Runs workflows of that copy: `act.run("pull_request", "pr.yml", payload={…})`."""
     return Act(repository, tmp_path / "state", isolation)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, so that the workers end together (`--no-loadscope-reorder` keeps the order)."""
-    items.sort(key=lambda item: -LONG.get(item.path.name, 0) if item.path.parent == HERE else 0)
 
 
 @pytest.fixture(scope="session")

@@ -48,12 +48,12 @@ class TestProvision:
     def test_the_plan_comes_first_and_alone(self, operations: Act) -> None:
         done = operations.run("workflow_dispatch", "provision.yml")
         assert done.results == {"plan": "success"}, str(done)
-        assert "0 of 7 resources missing" in done.summaries["plan"]
+        assert "0 of 21 resources missing" in done.summaries["plan"]
 
     def test_applied_twice_it_creates_nothing(self, operations: Act) -> None:
         done = operations.run("workflow_dispatch", "provision.yml", inputs={"apply": True})
         assert done.results == {"plan": "success", "apply": "success"}, str(done)
-        assert "0 of 7 resources created" in done.summaries["apply"]
+        assert "0 of 21 resources created" in done.summaries["apply"]
 
 
 class TestReportFailure:

@@ -17,7 +17,7 @@ from scripts.errors import InvalidInput, ScriptError
 from scripts.github import api
 from scripts.github.environments import Identity, load, this_repository
 from scripts.github.plan import Change, _covers, changes, ruleset
-from scripts.github.setup import set_up
+from scripts.github.setup import recorded, set_up
 from tests.scripts.github.conftest import GitHub
 from tests.scripts.github.gh import NEW, OWNER, REPO, REPOSITORY, Answer, answer
 
@@ -192,7 +192,7 @@ def test_the_command_plans_prints_and_records(github: GitHub, tmp_path: Path) ->
     done = run("provision", "github", out=tmp_path / "github-plan.json")
     assert done.returncode == 0, done.stderr
     assert f"gh api --method PUT repos/{REPOSITORY}/environments/training --input -" in done.stdout
-    assert "--audiences api://AzureADTokenExchange" in done.stdout
+    assert f"python -m scripts provision --repository {REPOSITORY}" in done.stdout
     record = json.loads((tmp_path / "github-plan.json").read_text())
     assert record["applied"] is False
     assert github.writes() == []
@@ -277,3 +277,16 @@ def test_owners_that_github_does_not_know_are_for_a_person_to_mend() -> None:
 def test_variables_can_be_left_out_of_the_comparison() -> None:
     found = changes(load(), "a/b", lambda _: None, lambda *_: 1, {}, variables=False)
     assert all(isinstance(each, Change) for each in found)
+
+
+def test_client_ids_come_from_the_record_of_provision(tmp_path: Path) -> None:
+    record = tmp_path / "provision.json"
+    record.write_text(json.dumps({"clients": {"staging": "one", "training": "two"}}))
+    assert recorded(record) == ["staging=one", "training=two"]
+    assert recorded(None) == []
+    for wrong in ("{}", '{"clients": {}}', '{"clients": 3}', "[]", "not json"):
+        record.write_text(wrong)
+        with pytest.raises(InvalidInput, match="provision --repository"):
+            recorded(record)
+    with pytest.raises(InvalidInput, match=r"none\.json"):
+        recorded(tmp_path / "none.json")

@@ -88,6 +88,7 @@ class Azure:
             environment=f"azureml:{image.name}:{environment_version(image)}",
             instance_type=self.settings.serving.instance_type,
             instance_count=1,
+            tags={"release": "as deploy tags it"},
         )
         self.ml.online_deployments.begin_create_or_update(deployment).result()
 

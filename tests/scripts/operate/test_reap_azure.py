@@ -1,23 +1,31 @@
 """`reap` against the local Azure ML: what it finds, what it leaves, what it says when Azure refuses."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 from azure.ai.ml.entities import AmlCompute, ManagedOnlineEndpoint
+from azure.core.exceptions import ResourceNotFoundError
 
-from scripts import records
+from scripts import records, storage
+from scripts.cost import hours, prices, runs
+from scripts.errors import AzureFailed
 from scripts.operate import clear
 from scripts.operate import policy as policies
+from scripts.operate.finding import Action
 from scripts.operate.reap_facts import configured, gather
 from scripts.rollout.state import Phase, RolloutState
 from scripts.rollout.store import BlobStore
+from scripts.train import Plan
 
-from .conftest import Azure, Ran
+from .conftest import ROOT, Azure, Ran
 
 pytestmark = pytest.mark.slow
 IDLE_CLUSTER = "never-sleeps"
 SOON = 1e-6  # hours: everything is older
+DEPLOYMENT: tuple[str, Action] = ("deployment", "delete")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +74,7 @@ def actions(done: clear.Reaped) -> dict[str, str]:
     return {each.name: each.action for each in done.findings}
 
 
-def roll(azure: Azure, phase: Phase) -> None:
+def roll(azure: Azure, phase: Phase, **changes: Any) -> None:
     """Write the state that a rollout would leave, over whatever is there."""
     store = BlobStore(azure.settings)
     held, now = store.read(), records.now()
@@ -82,12 +90,13 @@ def roll(azure: Azure, phase: Phase) -> None:
         reason="as the test says",
         started_at=now,
         updated_at=now,
+        **changes,
     )
     store.write(state, held.etag if held else None)
 
 
 def test_provision_tags_what_is_ours(world: Azure) -> None:
-    assert world.ml.online_endpoints.get(world.settings.endpoint).tags == {"train": world.settings.experiment}
+    assert world.ml.online_endpoints.get(world.settings.endpoint).tags["train"] == world.settings.experiment
 
 
 def test_a_dry_run_with_the_shipped_policy_keeps_what_is_young(world: Azure) -> None:
@@ -188,7 +197,7 @@ def refuse(real: Callable[..., None]) -> Callable[..., None]:
 
 
 def test_a_refusal_of_azure_is_told_and_the_next_is_done(world: Azure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(clear.ACTIONS, "deployment", refuse(clear.ACTIONS["deployment"]))
+    monkeypatch.setitem(clear.ACTIONS, DEPLOYMENT, refuse(clear.ACTIONS[DEPLOYMENT]))
     new_endpoint(world, "second-orphan", {"train": world.settings.experiment})
 
     def use_again(line: str) -> None:
@@ -221,3 +230,74 @@ def test_apply_removes_what_is_old_and_nothing_else(world: Azure) -> None:
         "found": "0",
         "removed": "0",
     }
+
+
+def test_old_models_and_checkpoints_go_and_nobody_elses(world: Azure) -> None:
+    """After all others. `blue` runs model 1, which has no tags of `register`, so it is none of ours."""
+    model = world.settings.model
+    run, named, unused = "a" * 12, "b" * 12, "c" * 12
+    for version in (run, named, unused):
+        world.model(version, digest=version[0] * 64, job="train-done", verdict="pass" if version == run else "fail")
+    world.deploy(world.settings.endpoint, "green", run)
+    roll(world, Phase.ROLLED_BACK, stable_model=named[0] * 64)
+    world.job("train-done", "true")
+    box = storage.container(world.settings)
+    blobs = {f"checkpoints/train-done/checkpoint-1/{name}" for name in ("complete.json", "w.bin")}
+    others = {"checkpoints/sleeps/checkpoint-1/w.bin", "checkpoints/theirs/w.bin", "checkpoints/train-done-2/w.bin"}
+    for name in blobs | others:
+        box.upload_blob(name, b"x")
+    rule = rules(model_days=SOON, retention_hours=SOON, keep_endpoints=[])
+    green_stays = rule.model_copy(update={"candidate_hours": 24.0})
+    looked = clear.reap(world.settings, world.config, green_stays, apply=False)
+    acts = {each.name: each.action for each in looked.findings if each.kind in ("model", "checkpoints")}
+    assert acts == {
+        f"{model}:{run}": "keep",
+        f"{model}:{named}": "keep",
+        f"{model}:{unused}": "archive",
+        "train-done": "delete",
+        "sleeps": "keep",
+        "theirs": "report",
+        "train-done-2": "report",
+    }
+    done = clear.reap(world.settings, world.config, green_stays, apply=True)
+    told = {each.name: each.state for each in done.done if each.kind in ("model", "checkpoints")}
+    assert told == {f"{model}:{unused}": "done", "train-done": "done"}
+    assert {blob.name for blob in box.list_blobs(name_starts_with="checkpoints/")} == others
+    assert unused not in {each.version for each in world.ml.models.list(name=model)}
+    assert world.ml.models.get(model, unused).tags["job"] == "train-done"  # archived, and there for who names it
+
+    delete = clear.ACTIONS["model", "delete"]
+    with pytest.raises(AzureFailed, match="is deployed, so Azure refuses to delete it"):
+        delete(world.ml, world.settings, f"{model}:{run}")
+    assert world.ml.models.get(model, run)
+    delete(world.ml, world.settings, f"{model}:{unused}")
+    with pytest.raises(ResourceNotFoundError):
+        world.ml.models.get(model, unused)
+
+
+def test_what_a_job_did_cost_is_on_it_for_the_next_estimate(world: Azure) -> None:
+    """Here because this Azure is there already: run history tells the times, the tags of the job keep what follows."""
+    size = world.settings.compute.size
+    world.job("costed", "sleep 1", recipe="cpu_demo", size=size, planned_tokens="1000")
+    told = json.loads((ROOT / "tests/scripts/fixtures/report/promoted/training.json").read_text())["metrics"]
+    metrics = records.TrainingMetrics.model_validate({**told, "train_seconds": 0.5})
+    recipe = yaml.safe_load((ROOT / "training/recipes/cpu_demo.yaml").read_text())
+    digests = dict.fromkeys(("recipe_digest", "code_digest", "data_digest", "base_model_digest"), "x")
+    load = hours.work("cpu_demo", recipe, 1000, 10)
+    plan = Plan.model_validate(
+        {"recipe": "cpu_demo", "data_asset": "a", "base_model": "b", "load": load.model_dump(), **digests}
+    )
+    table = prices.Table.model_validate({"currency": "USD", "prices": []})
+    before = runs.forecast(world.settings, plan, table, ml=world.ml)
+    paid = runs.settle(world.ml, world.settings, plan, world.ml.jobs.get("costed"), metrics)
+    after = runs.forecast(world.settings, plan, table, ml=world.ml)
+    assert paid.node_hours is not None
+    assert 1 <= paid.node_hours * 3600 < 30
+    assert (paid.tier, paid.amount) == ("dedicated", None)
+    assert (before.hours.basis, after.hours.basis) == ("unknown", "measured")
+    assert after.hours.span is not None
+    grown = load.tokens / 1000  # the tag says what that run was planned for, the recipe what the next one is
+    assert after.hours.span.likely == pytest.approx(paid.node_hours + 0.5 / 3600 * (grown - 1), rel=0.1)
+    tags = world.ml.jobs.get("costed").tags
+    runs.settle(world.ml, world.settings, plan, world.ml.jobs.get("costed"), metrics)
+    assert world.ml.jobs.get("costed").tags == tags

@@ -7,8 +7,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from scripts.operate.drift import ANSWERS, PROMPTS, Signal
+from scripts.operate.facts import Drift, Facts, Fresh, Job, Live, period_of
 from scripts.operate.policy import RETRAIN, Retrain, load
-from scripts.operate.retrain import Facts, Job, Live, age, decide, new_data, period_of
+from scripts.operate.reasons import age, new_data
+from scripts.operate.retrain import decide
 from scripts.training_job import ENDED_BADLY
 
 SHIPPED = load(Retrain, RETRAIN)
@@ -32,6 +35,33 @@ jobs = st.builds(
     period=st.sampled_from(["", "2026-Q4", "2026-11"]),
     created_at=maybe | times,
     verdict=st.sampled_from(["", "pass", "fail"]),
+    base=st.sampled_from(["", "phi 1", "phi 2"]),
+)
+signals = st.builds(
+    Signal,
+    name=st.just("topics"),
+    about=st.sampled_from([PROMPTS, ANSWERS]),
+    p_value=st.just(0.001),
+    effect=st.just(0.1),
+    least=st.just(0.002),
+    drifted=st.booleans(),
+)
+drifts = st.builds(
+    Drift,
+    period=st.just("2026-W46"),
+    signals=st.lists(signals, max_size=3).map(tuple),
+    why_none=st.sampled_from(["", "too few rows"]),
+)
+shares = st.floats(0, 1)
+fresh_scores = st.builds(
+    Fresh,
+    metric=st.just("exact_match"),
+    rows=st.integers(0, 300),
+    then=shares,
+    then_low=shares,
+    now=shares,
+    now_high=shares,
+    why_none=st.sampled_from(["", "stale"]),
 )
 facts_of = st.builds(
     Facts,
@@ -39,6 +69,9 @@ facts_of = st.builds(
     data_digest=st.sampled_from(DIGESTS),
     rows=st.integers(0, 5000),
     jobs=st.lists(jobs, max_size=4).map(tuple),
+    base=st.sampled_from(["", "phi 1", "phi 2"]),
+    drift=maybe | drifts,
+    fresh=maybe | fresh_scores,
 )
 policies = st.builds(
     Retrain,
@@ -47,6 +80,10 @@ policies = st.builds(
     changed_data_of_unknown_size=st.booleans(),
     max_age_days=st.floats(0.1, 1000),
     age_period=st.sampled_from(["month", "quarter"]),
+    base_model=st.booleans(),
+    min_fresh_rows=st.integers(30, 200),
+    min_score_drop=st.floats(0.001, 0.5),
+    drift=st.just(SHIPPED.drift),
 )
 
 
@@ -91,7 +128,7 @@ def test_what_was_asked_for_once_is_not_asked_for_again(
 ) -> None:
     """The job that a yes leads to makes the next answer a no, for every reason, as long as it does not fail."""
     first = decide(facts, policy, now)
-    job = Job("train-new", status, facts.data_digest, first.period, now)
+    job = Job("train-new", status, facts.data_digest, first.period, now, base=facts.base)
     again = decide(replace(facts, jobs=(*facts.jobs, job)), policy, now)
     assert not again.retrain
     failed = replace(facts, jobs=(*facts.jobs, replace(job, status="Failed")))
@@ -183,3 +220,55 @@ def test_the_latest_try_is_named() -> None:
 )
 def test_periods_are_of_the_calendar_in_utc(when: datetime, month: str, quarter: str) -> None:
     assert (period_of(when, "month"), period_of(when, "quarter")) == (month, quarter)
+
+
+WEEK = "2026-W46"
+GONE = Signal(name="topics", about=PROMPTS, p_value=0.0005, effect=0.1, least=0.002, drifted=True)
+STAYED = GONE.model_copy(update={"drifted": False})
+DRIFTED = Drift(WEEK, (GONE, STAYED.model_copy(update={"about": ANSWERS})))
+FEW_NEW = {"data_digest": DIGESTS[1], "rows": 1010}
+
+
+def test_drift_is_a_reason_only_with_data_that_the_live_model_does_not_know() -> None:
+    same = decide(known(drift=DRIFTED), SHIPPED, NOW)
+    assert not same.retrain
+    assert "drifted" in same.said and "label newer rows first" in same.said
+    other = known(**FEW_NEW, drift=DRIFTED)
+    assert (decide(other, SHIPPED, NOW).reason, decide(other, SHIPPED, NOW).period) == ("prompts", "")
+    assert not decide(replace(other, drift=Drift(WEEK, (STAYED,))), SHIPPED, NOW).retrain
+    # A refused model of the same data is not trained again because the drift goes on.
+    tried = replace(other, jobs=(Job("train-2", "Completed", DIGESTS[1], "", NOW, "fail"),))
+    assert "already tried as train-2" in decide(tried, SHIPPED, NOW + timedelta(days=7)).said
+
+
+@pytest.mark.parametrize("drift", [None, Drift(WEEK, (GONE,), "too few rows"), Drift(WEEK)])
+def test_no_evidence_of_drift_is_said_and_is_no_reason(drift: Drift | None) -> None:
+    decision = decide(known(**FEW_NEW, drift=drift), SHIPPED, NOW)
+    assert not decision.retrain
+    assert "no evidence about the prompts" in decision.said and "no evidence about the answers" in decision.said
+
+
+def test_another_base_revision_is_a_reason_once() -> None:
+    mine = Job("train-1", "Completed", DIGESTS[0], base="phi 1")
+    assert not decide(known(base="phi 1", jobs=(mine,)), SHIPPED, NOW).retrain
+    moved = known(base="phi 2", jobs=(mine,))
+    assert decide(moved, SHIPPED, NOW).reason == "base model"
+    assert not decide(moved, SHIPPED.model_copy(update={"base_model": False}), NOW).retrain
+    tried = replace(moved, jobs=(mine, Job("train-2", "Running", DIGESTS[0], base="phi 2")))
+    assert not decide(tried, SHIPPED, NOW).retrain
+    assert not decide(replace(moved, jobs=(replace(mine, base=""),)), SHIPPED, NOW).retrain, "unknown is no reason"
+
+
+@pytest.mark.parametrize(
+    ("changes", "yes"),
+    [
+        ({}, True),
+        ({"now_high": 0.89}, False),  # chance could explain it
+        ({"now": 0.94, "now_high": 0.87}, False),  # too small to matter
+        ({"rows": 99}, False),
+        ({"why_none": "stale"}, False),
+    ],
+)
+def test_a_score_must_have_fallen_for_sure_and_by_enough(changes: dict[str, object], yes: bool) -> None:
+    fallen = replace(Fresh("exact_match", 100, then=0.95, then_low=0.88, now=0.8, now_high=0.87), **changes)
+    assert decide(known(**FEW_NEW, fresh=fallen), SHIPPED, NOW).retrain is yes

@@ -1,0 +1,269 @@
+"""What one environment consists of in Azure, each after what it needs. Roles: roles.py."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from scripts import digests
+from scripts.errors import InvalidInput
+from scripts.provision import names
+from scripts.provision.place import REGISTRY_VERSION, NotSeen, Place
+from scripts.provision.resource import Resource
+from scripts.settings import Image
+
+# Of whom a subscription must have heard before anything of theirs can be made in it.
+PROVIDERS = {
+    "Microsoft.MachineLearningServices": "workspace, cluster, endpoint",
+    "Microsoft.ContainerRegistry": "images of the environments",
+    "Microsoft.KeyVault": "the workspace's own secrets",
+    "Microsoft.Storage": "data, models, verdicts",
+    "Microsoft.Insights": "metrics and logs",
+    "Microsoft.ManagedIdentity": "identities without secrets",
+}
+DIAGNOSTIC_VERSION = "2021-05-01-preview"
+TRAFFIC_LOG = "AmlOnlineEndpointTrafficLog"
+SETTING = "requests"
+
+
+def foundation(place: Place) -> list[Resource]:
+    """Providers, group, identities, registry: what a workspace is built on."""
+    settings, groups = place.settings, place.management.resource_groups
+    group = settings.resource_group
+    return [
+        *(provider(place, name, why) for name, why in PROVIDERS.items()),
+        Resource(
+            "resource group",
+            group,
+            lambda: groups.get(group),
+            lambda: groups.create_or_update(group, {"location": settings.location, "tags": names.MADE_BY}),
+            where=settings.location,
+            why="holds all of it",
+            stays=names.foreign,
+        ),
+        identity(place, settings.endpoint_identity, "the endpoint reads its image and model as this"),
+        identity(place, settings.training_identity, "the cluster reads data and writes outputs as this"),
+        registry(place),
+    ]
+
+
+def provider(place: Place, namespace: str, why: str) -> Resource:
+    def look() -> object | None:
+        found = place.management.providers.get(namespace)
+        return found if found.registration_state in ("Registered", "Registering") else None
+
+    return Resource(
+        "provider",
+        namespace,
+        look,
+        lambda: place.management.providers.register(namespace),
+        where="subscription",
+        why=why,
+    )
+
+
+def identity(place: Place, name: str, why: str) -> Resource:
+    group, known = place.settings.resource_group, place.msi.user_assigned_identities
+    wanted = {"location": place.settings.location, "tags": names.MADE_BY}
+    return Resource(
+        "managed identity",
+        name,
+        lambda: known.get(group, name),
+        lambda: known.create_or_update(group, name, wanted),
+        where=group,
+        why=why,
+        stays=names.foreign,
+        remove=lambda: known.delete(group, name),
+    )
+
+
+def registry(place: Place) -> Resource:
+    """Made before the workspace, because the endpoint's right to pull from it is given here and not by the service."""
+    settings, known = place.settings, place.management.resources
+
+    def create() -> None:
+        wanted = {
+            "location": settings.location,
+            "tags": names.MADE_BY,
+            "sku": {"name": "Standard"},
+            "properties": {"adminUserEnabled": False},
+        }
+        known.begin_create_or_update_by_id(place.registry_id, wanted, api_version=REGISTRY_VERSION).result()
+
+    return Resource(
+        "container registry",
+        place.registry_id.rpartition("/")[2],
+        lambda: known.get_by_id(place.registry_id, api_version=REGISTRY_VERSION),
+        create,
+        where=settings.resource_group,
+        why="images of the two environments; no admin account",
+        stays=names.foreign,
+        remove=lambda: known.begin_delete_by_id(place.registry_id, api_version=REGISTRY_VERSION).result(),
+    )
+
+
+def workplace(place: Place) -> list[Resource]:
+    """Workspace, cluster, environments, endpoint, and where the endpoint's requests are logged."""
+    settings = place.settings
+    found = [
+        workspace(place),
+        cluster(place),
+        environment(place, settings.training_environment),
+        environment(place, settings.serving_environment),
+        endpoint(place),
+    ]
+    return [*found, diagnostics(place)] if settings.log_analytics_workspace_id else found
+
+
+def workspace(place: Place) -> Resource:
+    from azure.ai.ml.entities import Workspace
+
+    settings, known = place.settings, place.ml.workspaces
+
+    def create() -> None:
+        """One that is there and has no registry gets ours; else the service would make one of its own at first need."""
+        wanted = Workspace(
+            name=settings.workspace,
+            location=settings.location,
+            resource_group=settings.resource_group,
+            container_registry=place.registry_id,
+            tags=names.MADE_BY,
+        )
+        if there.found() is None:
+            known.begin_create(wanted).result()
+        else:
+            change = Workspace(name=settings.workspace, container_registry=place.registry_id)
+            known.begin_update(change, update_dependent_resources=True).result()
+        place.__dict__.pop("workspace", None)  # it is not what was read before
+
+    def stays(found: object) -> str:
+        others = [one for one in place.ml.online_endpoints.list() if one.name != settings.endpoint]
+        held = [str(one.name) for one in others if names.foreign(one)]
+        return names.foreign(found) or (f"it holds endpoints of others: {', '.join(held)}" if held else "")
+
+    def remove() -> None:
+        """For good: without the storage that goes with it there is nothing to recover, and its name becomes free."""
+        known.begin_delete(settings.workspace, delete_dependent_resources=True, permanently_delete=True).result()
+
+    there = Resource(
+        "workspace",
+        settings.workspace,
+        lambda: known.get(settings.workspace),
+        create,
+        where=settings.resource_group,
+        why="with storage, key vault and insights of its own",
+        differs=lambda found: not getattr(found, "container_registry", None),
+        stays=stays,
+        remove=remove,
+    )
+    return there
+
+
+def cluster(place: Place) -> Resource:
+    from azure.ai.ml.entities import AmlCompute, IdentityConfiguration, ManagedIdentityConfiguration
+
+    compute, known = place.settings.compute, place.ml.compute
+    wanted = AmlCompute(
+        name=compute.name,
+        size=compute.size,
+        min_instances=0,
+        max_instances=compute.max_instances,
+        idle_time_before_scale_down=compute.idle_seconds,
+        tier="dedicated",
+        tags=names.MADE_BY,
+        identity=IdentityConfiguration(
+            type="user_assigned",
+            user_assigned_identities=[
+                ManagedIdentityConfiguration(resource_id=place.identity_id(place.settings.training_identity))
+            ],
+        ),
+    )
+    return Resource(
+        "compute cluster",
+        compute.name,
+        lambda: known.get(compute.name),
+        lambda: known.begin_create_or_update(wanted).result(),
+        where=place.settings.workspace,
+        why=f"0 to {compute.max_instances} nodes of {compute.size}, back to 0 after {compute.idle_seconds} s",
+        stays=names.foreign,
+        remove=lambda: known.begin_delete(compute.name).result(),
+    )
+
+
+def environment(place: Place, image: Image) -> Resource:
+    from azure.ai.ml.entities import Environment
+
+    version = environment_version(image)
+    wanted = Environment(name=image.name, version=version, image=image.image, conda_file=str(image.conda_file))
+    return Resource(
+        "environment",
+        f"{image.name}:{version}",
+        lambda: place.ml.environments.get(image.name, version),
+        lambda: place.ml.environments.create_or_update(wanted),
+        where=place.settings.workspace,
+        why=f"what {image.conda_file} asks for",
+    )
+
+
+def endpoint(place: Place) -> Resource:
+    """Entra tokens only (no key to leak), and an identity of its own to read the model with."""
+    from azure.ai.ml.entities import IdentityConfiguration, ManagedIdentityConfiguration, ManagedOnlineEndpoint
+
+    settings, known = place.settings, place.ml.online_endpoints
+    wanted = ManagedOnlineEndpoint(
+        name=settings.endpoint,
+        auth_mode="aad_token",
+        tags={**names.train_tag(settings), **names.MADE_BY},
+        identity=IdentityConfiguration(
+            type="user_assigned",
+            user_assigned_identities=[
+                ManagedIdentityConfiguration(resource_id=place.identity_id(settings.endpoint_identity))
+            ],
+        ),
+    )
+    return Resource(
+        "endpoint",
+        settings.endpoint,
+        lambda: known.get(settings.endpoint),
+        lambda: known.begin_create_or_update(wanted).result(),
+        where=settings.workspace,
+        why="Entra tokens only",
+        stays=names.foreign,
+        remove=lambda: known.begin_delete(settings.endpoint).result(),
+    )
+
+
+def diagnostics(place: Place) -> Resource:
+    """One row per request in Log Analytics, for `monitor: request-log`."""
+    known, target = place.management.resources, f"{place.endpoint_id}/providers/Microsoft.Insights/diagnosticSettings"
+    path = f"{target}/{SETTING}"
+
+    def create() -> None:
+        logs = [{"category": TRAFFIC_LOG, "enabled": True}]
+        wanted = {"properties": {"workspaceId": place.log_id, "logs": logs}}
+        known.begin_create_or_update_by_id(path, wanted, api_version=DIAGNOSTIC_VERSION).result()
+
+    def differs(found: Any) -> bool:
+        kept = found.properties or {}
+        logged = [log["category"] for log in kept.get("logs") or [] if log.get("enabled")]
+        with suppress(NotSeen):  # whoever may not see the log cannot say that it is another one
+            return TRAFFIC_LOG not in logged or str(kept.get("workspaceId", "")).lower() != place.log_id.lower()
+        return TRAFFIC_LOG not in logged
+
+    return Resource(
+        "diagnostic setting",
+        SETTING,
+        lambda: known.get_by_id(path, api_version=DIAGNOSTIC_VERSION),
+        create,
+        where=place.settings.endpoint,
+        why="a row per request in Log Analytics",
+        differs=differs,
+        stays=lambda _: "",  # its name and its place are ours
+        remove=lambda: known.begin_delete_by_id(path, api_version=DIAGNOSTIC_VERSION).result(),
+    )
+
+
+def environment_version(image: Image) -> str:
+    """The version is the content, so that changing a dependency makes a new environment and nothing else does."""
+    if not Path(image.conda_file).is_file():
+        raise InvalidInput(f"{image.conda_file}: the conda file of environment {image.name} is missing.")
+    return digests.of_values(image.image, digests.of_file(image.conda_file))[:12]
