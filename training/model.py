@@ -98,6 +98,8 @@ def add_lora(model: Any, lora: Lora) -> Any:
     """
     from peft import LoraConfig, get_peft_model
 
+    from training import cpu_lora
+
     layers = model.config.num_hidden_layers
     if lora.first_layer >= layers:
         raise TrainingError(f"lora.first_layer is {lora.first_layer}, but the model has layers 0 to {layers - 1}.")
@@ -112,7 +114,9 @@ def add_lora(model: Any, lora: Lora) -> Any:
         layers_to_transform=list(range(lora.first_layer, layers)),
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, settings, autocast_adapter_dtype=lora.adapter_dtype == "float32")
+    adapted = get_peft_model(model, settings, autocast_adapter_dtype=lora.adapter_dtype == "float32")
+    cpu_lora.fuse(adapted)
+    return adapted
 
 
 def save_adapter(model: Any, folder: Path) -> None:

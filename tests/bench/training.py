@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import _train_contest as contest
+from training.start import ENVIRONMENT
 
 ROOT = Path(__file__).parents[2]
 CLOSE = 1e-2  # of the loss of a step between contestants, and of the reference
@@ -87,7 +88,7 @@ def check_loss() -> float:
 @contextlib.contextmanager
 def worker(name: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "tests.bench._train_contest", name]
-    environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
+    environment = os.environ | ENVIRONMENT
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,

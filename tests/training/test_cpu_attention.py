@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from training import cpu_attention
 from training.cpu_attention import BLOCK, attention
 
 NAMES = ("out", "query", "key", "value")
@@ -35,11 +36,15 @@ def both(heads: int, shared: int, tokens: int, size: int, dtype: torch.dtype) ->
     shared=st.integers(1, 3),
     tokens=st.one_of(st.integers(1, 9), st.sampled_from([BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 2 * BLOCK + 7])),
     size=st.sampled_from([4, 16]),
+    kept=st.booleans(),
 )
 def test_in_float64_it_is_exact_for_any_number_of_tokens_and_heads(
-    heads: int, shared: int, tokens: int, size: int
+    heads: int, shared: int, tokens: int, size: int, kept: bool
 ) -> None:
-    for name, (ours, right) in zip(NAMES, both(heads, shared, tokens, size, torch.float64), strict=True):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cpu_attention, "KEPT", cpu_attention.KEPT if kept else 0)
+        pairs = both(heads, shared, tokens, size, torch.float64)
+    for name, (ours, right) in zip(NAMES, pairs, strict=True):
         # The gradients of keys and values are summed in float32.
         torch.testing.assert_close(ours, right, rtol=2e-5, atol=2e-5, msg=lambda said, name=name: f"{name}: {said}")
 
