@@ -19,6 +19,8 @@ export DO_NOT_TRACK := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Tests and the demo start hundreds of Python processes: none of them compiles again what another one has.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup setup-light demo test test-fast lint format bench clean
 

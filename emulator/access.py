@@ -22,6 +22,9 @@ OPEN = re.compile(
     r"/?|/subscriptions/?|/subscriptions/[^/]+/resources/?|/tenants/?|/metadata/.*|.*/(mfeOperationsStatus|mfeOperationResults|operationStatuses)/.*",
     re.IGNORECASE,
 )
+TRACKING = re.compile(r"/(mlflow|history|artifact)/", re.IGNORECASE)
+READS = re.compile(r".*/(search|get-\w+|rundata)/?", re.IGNORECASE)  # what is only read, though by POST
+RUNS = "Microsoft.MachineLearningServices/workspaces/experiments/runs"
 ASSIGN = "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action"
 
 
@@ -75,6 +78,18 @@ def check(call: Call) -> None:
         raise refuse(call, action, scope)
     if call.method in ("PUT", "PATCH"):
         _check_linked(call, action, scope)
+
+
+def check_tracking(call: Call) -> None:
+    """ArmError 403 unless the caller may read, or write, runs with their metrics and artifacts.
+
+    A job brings the token of its run, which is the service's own and not one of the job's identity.
+    """
+    if TRACKING.match(call.path) and "wsid" in call.args:
+        reading = call.method in ("GET", "HEAD") or READS.fullmatch(call.path)
+        action = f"{RUNS}/{'read' if reading else 'write'}"
+        if not may(call, action, call.args["wsid"]):
+            raise refuse(call, action, call.args["wsid"])
 
 
 def _check_linked(call: Call, action: str, scope: str) -> None:

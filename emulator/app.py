@@ -19,13 +19,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from emulator import access
+from emulator import access, providers
 from emulator.context import Emulator
 from emulator.errors import ArmError
 from emulator.fault_injection import WIRE, hang_up, lost, refused
 from emulator.identity import AUDIENCES
 from emulator.request_log import RequestLog, readable, redact
-from emulator.routing import ARM, SCORING, Call, find
+from emulator.routing import ARM, ML, SCORING, Call, find
 
 # Modules that register routes, in the order in which their routes are tried.
 HANDLERS = (
@@ -33,7 +33,10 @@ HANDLERS = (
     "operations",
     "subscriptions",
     "identities",
-    "roles",
+    "providers",
+    "role_definitions",
+    "role_assignments",
+    "alerts",
     "generic",
     "workspaces",
     "compute",
@@ -48,6 +51,7 @@ HANDLERS = (
     "scoring",
     "monitor",
     "monitor_logs",
+    "blob_access",
 )
 METHODS = ["GET", "PUT", "POST", "PATCH", "DELETE", "HEAD"]
 log = logging.getLogger(__name__)
@@ -101,6 +105,9 @@ async def answer(emulator: Emulator, request: Request, host: str, body: bytes) -
         )
         if match.audience and re.fullmatch(ARM, host):
             access.check(call)
+            providers.check(call)
+        if match.audience and re.fullmatch(ML, host):
+            access.check_tracking(call)
         if inspect.iscoroutinefunction(match.handler):
             return await match.handler(call), claims
         return await run_in_threadpool(match.handler, call), claims

@@ -43,11 +43,17 @@ def azurite(settings: Settings, chain: Path, key: Path) -> Child:
     """Azurite over TLS with account keys, SAS and Entra tokens. EmulatorError when it is not installed."""
     if not AZURITE.exists():
         raise EmulatorError("Azurite is not installed: run `make setup` (or `npm ci` in the folder emulator/).")
-    argv = [node(), str(AZURITE), "--blobHost", "127.0.0.1", "--blobPort", str(settings.azurite_port)]
+    argv = [node(), "--require", str(HERE / "blob_access.js"), str(AZURITE)]
+    argv += ["--blobHost", "127.0.0.1", "--blobPort", str(settings.azurite_port)]
     argv += ["--cert", str(chain), "--key", str(key), "--oauth", "basic", "--location", str(settings.home / "azurite")]
     argv += ["--skipApiVersionCheck", "--disableTelemetry", "--silent"]
-    accounts = f"{settings.storage_account}:{settings.storage_key}"
-    return Child("azurite", argv, {**_plain(settings), "AZURITE_ACCOUNTS": accounts}, settings.azurite_port)
+    env = {
+        **_plain(settings),
+        "AZURITE_ACCOUNTS": f"{settings.storage_account}:{settings.storage_key}",
+        "EMULATOR_SERVER_PORT": str(settings.server_port),
+        "EMULATOR_CA": str(settings.ca),
+    }
+    return Child("azurite", argv, env, settings.azurite_port)
 
 
 def mlflow_server(settings: Settings) -> Child:

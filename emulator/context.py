@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from emulator.processes import Processes
     from emulator.storage import Storage
     from emulator.store import Store
+    from emulator.tracking_server import TrackingServer
 
 TENANT = "11111111-1111-1111-1111-111111111111"
 CLIENT = "22222222-2222-2222-2222-222222222222"
@@ -94,4 +95,5 @@ class Emulator:
     operations: Operations
     processes: Processes
     tokens: Tokens
+    tracking: TrackingServer
     faults: Faults | None = None  # None, and nothing asks, unless a fault plan was given

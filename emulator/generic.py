@@ -1,4 +1,4 @@
-"""What stands beside a workspace: its storage, key vault, insights and registry; Log Analytics; resource providers.
+"""What stands beside a workspace: its storage, key vault, insights and registry; Log Analytics.
 
 They do nothing here, but they have an id on which roles are given, they are listed, and they can be deleted.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from emulator.errors import ArmError
 from emulator.monitor_logs import WORKSPACE as LOG
@@ -26,7 +26,6 @@ KINDS = (
     "Microsoft.OperationalInsights/workspaces",
 )
 RESOURCE = GROUP + rf"/providers/(?P<kind>{'|'.join(re.escape(kind) for kind in KINDS)})/(?P<name>[^/]+)"
-PROVIDER = SUBSCRIPTION + r"/providers/(?P<namespace>[A-Za-z]+\.[A-Za-z]+)"
 SETTINGS = r"(?P<target>/subscriptions/(?P<sub>[^/]+)/.*)/providers/Microsoft\.Insights/diagnosticSettings"
 REGISTRY_NAME = re.compile(r"[a-zA-Z0-9]{5,50}")
 TOP_LEVEL = r"/subscriptions/[^/]+/resourcegroups/(?:[^/]+)/providers/[^/]+/[^/]+/[^/]+"
@@ -115,25 +114,6 @@ def _listed(call: Call, group: str) -> list[Resource]:
 
 def _line(resource: Resource) -> Resource:
     return {key: resource.get(key) for key in ("id", "name", "type", "location", "tags")}
-
-
-# Resource providers. Nothing is refused for the want of one; only what they say of themselves changes.
-
-
-@route("GET", ARM, PROVIDER)
-def get_provider(call: Call) -> Response:
-    name = call.args["namespace"]
-    path = f"/subscriptions/{call.args['sub']}/providers/{name}"
-    state = "Registered" if call.emulator.store.get(f"{path}/registered") else "NotRegistered"
-    kinds = [{"resourceType": "workspaces", "locations": [call.emulator.settings.region], "apiVersions": []}]
-    return JSONResponse({"id": path, "namespace": name, "registrationState": state, "resourceTypes": kinds})
-
-
-@route("POST", ARM, PROVIDER + r"/register")
-def register(call: Call) -> Response:
-    path = f"/subscriptions/{call.args['sub']}/providers/{call.args['namespace']}"
-    call.emulator.store.put(f"{path}/registered", {"id": f"{path}/registered"})
-    return get_provider(call)
 
 
 # Diagnostic settings: where the log of a resource is sent.

@@ -24,6 +24,7 @@ EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
 AUDIENCES = {
     "arm": ("https://management.azure.com", "https://management.core.windows.net"),
     "ml": ("https://ml.azure.com",),
+    "storage": ("https://storage.azure.com",),
     "metrics": ("https://metrics.monitor.azure.com",),
     "logs": ("https://api.loganalytics.io", "https://api.loganalytics.azure.com"),
 }

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import isodate
 
+from emulator import job_identity
 from emulator.errors import ArmError
 from emulator.job_files import OutputPlace, Plan, collect, prepare
 from emulator.models_from_jobs import ARTIFACT_FOLDER, ARTIFACT_STORE
@@ -113,6 +114,7 @@ def _stages(run: JobRun) -> dict[str, str] | None:
     job = store.need(run.job_id, "Job")
     properties = job["properties"]
     check_job(store, properties)
+    job_identity.check(emulator, store.need(workspace_of(job), "Workspace"), job)
     shutil.rmtree(run.folder, ignore_errors=True)
     mlflow_run = create_run(run.runtime, job)
     job = store.update(run.job_id, lambda found: found.update(_mlflow_run=mlflow_run))

@@ -30,17 +30,15 @@ class Supervisor:
 
     def start_children(self) -> None:
         chain, key = ensure_certificates(self.settings)
-        parts = [
-            children.mlflow_server(self.settings),  # the slowest first
-            children.azurite(self.settings, chain, key),
-            children.proxy(self.settings),
-        ]
-        logs = self.settings.home / "logs"
-        for part in parts:
-            process = self.processes.start(
-                part.name, part.argv, env=part.env, cwd=self.settings.home, log=logs / f"{part.name}.log"
-            )
-            self.children.append((part, process))
+        self.start_child(children.azurite(self.settings, chain, key))  # the slowest first
+        self.start_child(children.proxy(self.settings))
+
+    def start_child(self, part: children.Child) -> subprocess.Popen[bytes]:
+        """Start a part; from then on its end is the session's end."""
+        home = self.settings.home
+        process = self.processes.start(part.name, part.argv, env=part.env, cwd=home, log=home / f"logs/{part.name}.log")
+        self.children.append((part, process))
+        return process
 
     def build(self) -> Emulator:
         """Import and assemble the server's parts; done while the children start."""
@@ -49,6 +47,7 @@ class Supervisor:
         from emulator.operations import Operations
         from emulator.storage import Storage
         from emulator.store import Store
+        from emulator.tracking_server import TrackingServer
 
         settings = self.settings
         (settings.home / "promptflow" / "pf.yaml").write_text(PF_CONFIG)
@@ -64,6 +63,7 @@ class Supervisor:
             operations=Operations(store, settings.region, settings.operation_seconds),
             processes=self.processes,
             tokens=Tokens(settings.home, settings.tenant_id),
+            tracking=TrackingServer(settings, self.start_child),
             faults=faults,
         )
         self.renew_login()

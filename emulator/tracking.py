@@ -6,6 +6,7 @@ directions, and artifact URIs are rewritten so that azureml-mlflow stores artifa
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -18,6 +19,7 @@ import httpx
 from starlette.responses import JSONResponse, Response
 
 from emulator.context import Emulator
+from emulator.errors import ArmError
 from emulator.routing import ML, WORKSPACE, Call, route
 from emulator.runtime import Runtime, on_start, runtime_of
 from emulator.store import Resource
@@ -84,8 +86,9 @@ async def mlflow(call: Call) -> Response:
 
 
 async def _forward(call: Call, path: str) -> Response:
-    runtime, settings = runtime_of(call.emulator), call.emulator.settings
+    runtime = runtime_of(call.emulator)
     call.emulator.store.need(call.args["wsid"], "Workspace")
+    server = await asyncio.to_thread(call.emulator.tracking.address)
     ids = runtime.runs_of(call.args["wsid"])
     query: list[tuple[str, Any]] = [
         (key, ids.of_job.get(value, value) if key in RUN_KEYS else value)
@@ -94,7 +97,7 @@ async def _forward(call: Call, path: str) -> Response:
     body = _translated(call.body, ids.of_job)
     answer = await runtime.http().request(
         call.method,
-        f"http://127.0.0.1:{settings.mlflow_port}/{path}",
+        f"{server}/{path}",
         params=httpx.QueryParams(query),
         content=body,
         headers={"content-type": call.headers.get("content-type", "application/json")},
@@ -117,7 +120,7 @@ def _translated(body: bytes, names: Mapping[str, str]) -> bytes:
 
 def _api(emulator: Emulator, method: str, call: str, **arguments: Any) -> dict[str, Any]:
     """One call of the plain server from a job's thread; httpx.HTTPError as it comes."""
-    url = f"http://127.0.0.1:{emulator.settings.mlflow_port}/api/2.0/mlflow/{call}"
+    url = f"{emulator.tracking.address()}/api/2.0/mlflow/{call}"
     with httpx.Client(trust_env=False, timeout=SECONDS) as client:
         answer = client.request(method, url, **arguments)
         answer.raise_for_status()
@@ -144,6 +147,7 @@ def create_run(runtime: Runtime, job: Resource) -> str:
     """Make the run that the job's metrics go to and remember whose it is; returns the plain server's run id."""
     properties = job["properties"]
     tags = {"mlflow.user": "local", "mlflow.source.type": "JOB", "azureml.job": job["name"]}
+    runtime.emulator.tracking.address()  # may take seconds, the first time: before others are made to wait
     with runtime.lock:  # or two first jobs of an experiment would both make it
         experiment = experiment_id(runtime.emulator, properties["experimentName"])
     request = {
@@ -166,7 +170,7 @@ def end_run(runtime: Runtime, job_id: str, status: str) -> None:
     request = {"run_id": run, "status": MLFLOW_STATUS.get(status, "FAILED"), "end_time": int(time.time() * 1000)}
     try:
         _api(runtime.emulator, "POST", "runs/update", json=request)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, ArmError) as error:
         log.warning("the MLflow run of job %s could not be closed: %r", name, error)
 
 

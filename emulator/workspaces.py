@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from emulator import providers
 from emulator.datastores import make_default_datastores
 from emulator.errors import ArmError
 from emulator.generic import make
@@ -21,6 +22,8 @@ NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{2,32}")
 DEPLOYMENT = GROUP + r"/providers/Microsoft\.Resources/deployments/(?P<name>[^/]+)"
 LIST = rf"/providers/{re.escape(PROVIDER)}/workspaces"
 REGISTRY = "Microsoft.ContainerRegistry/registries"
+# Of whom the SDK's template makes something beside the workspace.
+TEMPLATE = (PROVIDER, *(f"Microsoft.{name}" for name in ("Storage", "KeyVault", "OperationalInsights", "Insights")))
 # What a PUT or PATCH may set; the rest of a workspace's properties is the service's to fill in.
 SETTABLE = (
     *("friendlyName", "description", "publicNetworkAccess", "imageBuildCompute", "primaryUserAssignedIdentity"),
@@ -175,6 +178,8 @@ def deploy(call: Call) -> Response:
         "properties": properties,
     }
     check_new(call, given["workspaceName"], body)
+    for namespace in TEMPLATE:
+        providers.need(call, namespace)
     wsid = f"{call.args['rgid']}/providers/{PROVIDER}/workspaces/{given['workspaceName']}"
     wsid = wsid.replace("/resourcegroups/", "/resourceGroups/")
     deployment, store, operations = call.path.rstrip("/"), call.emulator.store, call.emulator.operations

@@ -6,7 +6,7 @@ looks together err at most alpha: each is judged at a smaller level of its own (
 
 from functools import lru_cache
 
-from scipy import optimize, stats
+from scipy import special
 
 PLANNED = 0.5  # of the second look's prompts, how many the first has seen; what the first level is chosen for
 
@@ -14,8 +14,11 @@ PLANNED = 0.5  # of the second look's prompts, how many the first has seen; what
 @lru_cache(maxsize=256)
 def union(first: float, second: float, correlation: float) -> float:
     """P(Z1 > first or Z2 > second) of two standard normal variables."""
+    # Here, as few ever look twice: importing it takes as long as the rest of the gate.
+    from scipy.stats import multivariate_normal
+
     covariance = [[1.0, correlation], [correlation, 1.0]]
-    both_below = stats.multivariate_normal.cdf([first, second], cov=covariance, allow_singular=True)
+    both_below = multivariate_normal.cdf([first, second], cov=covariance, allow_singular=True)
     return float(1 - both_below)
 
 
@@ -24,8 +27,10 @@ def first_alpha(alpha: float, looks: int) -> float:
     """The level of the first look: alpha when it is the only one, else Pocock's for two looks (0.0304 for 0.05)."""
     if looks == 1:
         return alpha
-    bound = optimize.brentq(lambda z: union(z, z, PLANNED**0.5) - alpha, 0.5, 6.0, xtol=1e-10)
-    return float(stats.norm.sf(bound))
+    from scipy.optimize import brentq
+
+    bound = brentq(lambda z: union(z, z, PLANNED**0.5) - alpha, 0.5, 6.0, xtol=1e-10)
+    return float(special.ndtr(-bound))
 
 
 @lru_cache(maxsize=256)
@@ -35,7 +40,9 @@ def second_alpha(alpha: float, seen: int, now: int, shared: int) -> float:
     The two comparisons correlate as their means do, at most as planned (answers may differ from one time to the next);
     fewer shared prompts leave less, none at all the least.
     """
-    first = float(stats.norm.isf(first_alpha(alpha, 2)))
+    from scipy.optimize import brentq
+
+    first = float(-special.ndtri(first_alpha(alpha, 2)))
     correlation = min(shared / (seen * now) ** 0.5, PLANNED**0.5) if seen and now else 0.0
-    bound = optimize.brentq(lambda z: union(first, z, correlation) - alpha, 0.5, 8.0, xtol=1e-10)
-    return float(stats.norm.sf(bound))
+    bound = brentq(lambda z: union(first, z, correlation) - alpha, 0.5, 8.0, xtol=1e-10)
+    return float(special.ndtr(-bound))

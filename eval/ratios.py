@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from eval.scores import ScoreRow
 from eval.stats import RESAMPLES, Array, Interval
@@ -68,7 +68,8 @@ class Ratios:
 def median_interval(values: Array, alpha: float = 0.05) -> Interval:
     """Distribution-free interval for a median from order statistics; infinite where n is too small to bound it."""
     ordered, n = np.sort(values), len(values)
-    rank = int(stats.binom.ppf(alpha, n, 0.5))
+    # The least rank that so many fair coins stay at or below with a probability of alpha or more.
+    rank = int(np.searchsorted(special.bdtr(np.arange(n + 1), n, 0.5), alpha))
     if rank < 1:
         return float("-inf"), float("inf")
     return float(ordered[rank - 1]), float(ordered[n - rank])

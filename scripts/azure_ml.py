@@ -58,9 +58,18 @@ def waiting(what: str) -> Iterator[None]:
 def quiet() -> None:
     """The SDK reports its experimental classes and every retry; our own lines are what people should read."""
     warnings.filterwarnings("ignore", module=r"azure\..*|msrest.*|marshmallow.*|pydash.*|opentelemetry.*")
-    # After its import, because some of its modules set their own logger to INFO with a handler of its own.
-    for name in (*_QUIET, *(each for each in logging.root.manager.loggerDict if each.startswith("azure."))):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name in _QUIET:
+        _only_errors(logging.getLogger(name))
+    # After its import, because some of its modules set their own logger to INFO with a handler of its own. The hundreds
+    # that set nothing do as the one above them.
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if name.startswith("azure.") and isinstance(logger, logging.Logger) and logger.level != logging.NOTSET:
+            _only_errors(logger)
+
+
+def _only_errors(logger: logging.Logger) -> None:
+    if logger.level != logging.ERROR:  # setting a level goes through all loggers there are
+        logger.setLevel(logging.ERROR)
 
 
 @contextmanager
@@ -81,8 +90,8 @@ def explained(doing: str) -> Iterator[None]:
         code = f"answered {error.status_code}" if (error.status_code or 0) >= 400 else "gave up"
         raise AzureFailed(f"{doing}: Azure {code}: {first_line(error)}") from error
     except AzureFailed as error:
-        # A job that failed says why in its own words, and for the want of quota those are not ours.
-        if said := quota.explain(str(error), _region[0]):
+        # A job that failed says why in its own words, and for the want of quota or a role those are not ours.
+        if said := quota.explain(str(error), _region[0]) or role_errors.explain(str(error)):
             raise AzureFailed(f"{doing}: {said}.") from error
         raise
     except (AzureError, MlException) as error:

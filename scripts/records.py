@@ -186,6 +186,16 @@ class Rollout(Record):
 
 
 RecordType = TypeVar("RecordType", bound=BaseModel)
+# Who writes which record, for whoever lacks it.
+WRITERS = {
+    "Dataset": "data",
+    "Training": "train",
+    "Model": "register",
+    "Live": "live",
+    "Verdict": "gate",
+    "Approval": "rollout approve",
+    "Rollout": "rollout run",
+}
 
 
 def now() -> datetime:
@@ -197,8 +207,9 @@ def read(kind: type[RecordType], path: Path) -> RecordType:
     try:
         return kind.model_validate_json(path.read_bytes())
     except OSError as error:
+        before = f"`python -m scripts {WRITERS[kind.__name__]}`" if kind.__name__ in WRITERS else "the step"
         raise InvalidInput(
-            f"{path}: the {kind.__name__} record cannot be read ({error.strerror}); run the step before."
+            f"{path}: the {kind.__name__} record cannot be read ({error.strerror}); run {before} that writes it."
         ) from None
     except ValidationError as error:
         first = error.errors()[0]

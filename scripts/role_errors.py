@@ -16,11 +16,33 @@ REFUSED = re.compile(
     r"(?:over scope|on the linked scope\(s\)) '(?P<scope>[^',]{1,500})"
 )
 CLIENT = re.compile(r"client '(?P<client>[^']{1,100})'")
-PULL = "does not have pull permission on the registry"
-COLLECTING = "incorrect role assignments on storage account"
-STARTUP = "Startup task failed due to authorization error"
 PROVISION = "an Owner runs `python -m scripts provision`"
 GITHUB = f"{PROVISION[:-1]} --repository OWNER/NAME`"
+STORAGE_ACCOUNT, REGISTRY = "the workspace's storage account", "the workspace's container registry"
+# What Azure says when a workload's identity lacks a role: it starts nothing, and names no action.
+WORKLOADS = (
+    (r"does not have pull permission on the registry", f"the endpoint's identity lacks the role AcrPull on {REGISTRY}"),
+    (
+        r"Startup task failed due to authorization error",
+        "the endpoint's identity may not read the model: it lacks the role Storage Blob Data Reader on "
+        f"{STORAGE_ACCOUNT}",
+    ),
+    (
+        r"incorrect role assignments on storage account",
+        "the endpoint's identity may not write what the deployment collects: it lacks the role Storage Blob Data "
+        f"Contributor on {STORAGE_ACCOUNT}",
+    ),
+    (
+        r"the compute could not authenticate with the Docker registry",
+        f"the cluster's identity lacks the role AcrPull on {REGISTRY}",
+    ),
+    (
+        r"StreamAccess\.Authentication|StreamError\(PermissionDenied",
+        "the cluster's identity may not read the data or write outputs: it lacks the role Storage Blob Data "
+        f"Contributor on {STORAGE_ACCOUNT}",
+    ),
+)
+STORAGE = "AuthorizationPermissionMismatch"  # of a request for a blob, by whoever we are
 # What the built-in roles of the data allow, as far as it tells one from another; the narrowest first.
 BUILT_IN: dict[str, tuple[str, ...]] = {
     "Managed Identity Operator": ("Microsoft.ManagedIdentity/userAssignedIdentities/assign/action",),
@@ -36,18 +58,11 @@ SUBSCRIPTION = re.compile(r"/subscriptions/[^/]+/?")
 
 def explain(text: str, environment: Mapping[str, str] = os.environ) -> str | None:
     """The sentence (without a full stop) for a refusal over a role in `text`; None when it is something else."""
-    if PULL in text:
-        return f"the endpoint's identity lacks the role AcrPull on the workspace's container registry: {PROVISION}"
-    if STARTUP in text:
-        return (
-            "the endpoint's identity may not read the model: it lacks the role Storage Blob Data Reader on the "
-            f"workspace's storage account: {PROVISION}"
-        )
-    if COLLECTING in text:
-        return (
-            "the endpoint's identity may not write what the deployment collects: it lacks the role Storage Blob Data "
-            f"Contributor on the workspace's storage account: {PROVISION}"
-        )
+    for pattern, said in WORKLOADS:
+        if re.search(pattern, text):
+            return f"{said}: {PROVISION}"
+    if STORAGE in text:
+        return _storage(environment.get("MLOPS_GITHUB_ENVIRONMENT", ""))
     found = REFUSED.search(" ".join(text.split()))
     if not found:
         return None
@@ -71,6 +86,14 @@ def _advice(who: str, action: str, scope: str, environment: str) -> str:
         )
     role = next(iter(holders.values()))[0] if holders else "one that allows it"
     return f"{who} may not do {action} on {scope}: give it the role {role} there, or run this as somebody who has it"
+
+
+def _storage(environment: str) -> str:
+    """Blobs are refused without a word on who asked for what; the roles on them are all on the storage account."""
+    role, where = "Storage Blob Data Contributor", "storage account of the workspace"
+    who = f"the identity of the GitHub environment {environment}" if environment else "this identity"
+    how = GITHUB if environment else "give it that role there, or run this as somebody who has it"
+    return f"{who} lacks the role {role} on the {where}: {how}"
 
 
 @cache

@@ -2,12 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from scripts.errors import InvalidInput
 
@@ -93,11 +93,23 @@ class Settings(BaseSettings):
     serving: Serving
     # The most that one training job may cost, in the currency of scripts/cost/prices.yaml; null: no cap.
     max_training_cost: float | None = Field(None, gt=0)
+    # Who is told by e-mail of alerts (scripts/provision/alerts.yaml); MLOPS_ALERT_EMAILS has commas between them.
+    alert_emails: Annotated[tuple[Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")], ...], NoDecode] = ()
     # Who counts the requests of a rollout, and how late: minutes younger than the delay are not asked for yet.
     monitor: Literal["metrics", "request-log"] = "metrics"
     rollout_policy: Path = Path("scripts/rollout/policy.yaml")  # steps and limits; see there
     monitor_delay_minutes: int = Field(3, ge=0, le=60)
     log_analytics_workspace_id: str = Field("", pattern=r"^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})?$")
+
+    @field_validator("alert_emails", mode="before")
+    @classmethod
+    def _commas_between_addresses(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("alert_emails")
+    @classmethod
+    def _each_address_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(value))
 
     @field_validator("log_analytics_workspace_id")
     @classmethod

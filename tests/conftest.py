@@ -3,6 +3,7 @@
 Left alone, promptflow's first import would set up telemetry and a service.
 """
 
+import gc
 import os
 from pathlib import Path
 
@@ -12,6 +13,12 @@ import pytest
 SUMMARY = os.environ.get("GITHUB_STEP_SUMMARY")
 for name in [name for name in os.environ if name.startswith(("GITHUB_", "RUNNER_", "ACTIONS_", "AZURE_", "MLOPS_"))]:
     del os.environ[name]
+# A subscription that has been used before. Tests of `provision` take a fresh one, in which nothing is registered.
+os.environ["EMULATOR_PROVIDERS"] = "registered"
+# Beside other workers of pytest-xdist the threads of a matrix library find no free core, and wait in loops: a training
+# job of six seconds of processor time then takes nineteen.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from eval.promptflow_home import HOME, prepare  # noqa: E402
 from eval.startup import let_imports_be  # noqa: E402
@@ -38,6 +45,11 @@ PLACES = {Path(__file__).parent / name: place for place, name in enumerate(FIRST
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: PLACES.get(item.path, len(PLACES)))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported to collect stays: pytest itself goes through all objects ten times when it ends."""
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:

@@ -46,7 +46,7 @@ def cost(
     finish(
         estimate.Cost(training=asked, rollout=doubled, cap=cap, warnings=warnings),
         out,
-        said=f"Training {recipe} costs {asked.said}",
+        said=f"What training {recipe} costs: {asked.said}",
         then="python -m scripts train",
         outputs={
             "basis": asked.hours.basis,

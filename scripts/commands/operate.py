@@ -1,4 +1,4 @@
-"""Day 2: `retrain-decision`, `data feedback` and `reap`."""
+"""Day 2: `retrain-decision`, `data judge`, `data feedback` and `reap`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +12,7 @@ from scripts.errors import AzureFailed
 from scripts.outputs import console, finish, table
 
 app = typer.Typer()
+REAP = Path("scripts/operate/reap.yaml")
 
 
 @app.command("retrain-decision")
@@ -49,7 +50,7 @@ def retrain_decision(
         outputs={"retrain": str(done.retrain).lower(), "reason": done.said, "period": done.period},
     )
     rows = [
-        (each.name, "yes" if each.holds else "no", each.said, each.tried or each.blocked or "-")
+        (each.name, _word(each.holds, each.known), each.said, each.tried or each.blocked or "-")
         for each in done.reasons
     ]
     table(("reason", "holds", "because", "tried as, or what stands against it"), rows)
@@ -58,6 +59,10 @@ def retrain_decision(
         for each in done.signals
     ]
     table(("drift of", "signal", "p", "effect", "matters from", "so"), signals)
+
+
+def _word(holds: bool, known: bool) -> str:
+    return "yes" if holds else "no" if known else "unknown"
 
 
 def _number(value: float | None) -> str:
@@ -94,12 +99,44 @@ def data_feedback(
     )
 
 
+@data_app.command("judge")
+def data_judge(
+    policy: Annotated[Path, typer.Option(help="Names the judge, under `judge`.")] = Path(
+        "scripts/operate/retrain.yaml"
+    ),
+    config: Config = None,
+    out: Out = Path("out/judged-week.json"),
+) -> None:
+    """Have a judge grade a sample of collected conversations, for the drift that `retrain-decision` looks at.
+
+    Example: `python -m scripts data judge`
+    """
+    from scripts import records
+    from scripts.operate import judge
+    from scripts.operate import policy as policies
+
+    rules = policies.load(policies.Retrain, policy)
+    done = judge.run(settings.load(config), rules, records.now(), lambda line: console.print(f"  {line}"))
+    new = sum(each.new for each in done.windows)
+    means = " and ".join(f"{each.mean:.2f} over {each.graded:,} from {each.window}" for each in done.windows)
+    said = (
+        f"Nothing was judged: {done.why_none}" if done.why_none else f"{done.metric}: {means}; {new:,} grades are new"
+    )
+    then = "nothing, until the next week is over" if done.why_none else "python -m scripts retrain-decision"
+    finish(done, out, said=said, then=then, outputs={"judged": str(new)})
+    rows = [
+        (each.window, f"{each.kept:,}", f"{each.graded:,}", f"{each.new:,}", f"{each.mean:.3f}")
+        for each in done.windows
+    ]
+    table(("window", "conversations kept", "graded", "of these new", f"mean {done.metric}"), rows)
+
+
 @app.command()
 def reap(
     apply: Annotated[
         bool, typer.Option("--apply/--no-apply", help="Do it. Without it, only say what would be done.")
     ] = False,
-    policy: Annotated[Path, typer.Option(help="How long what is kept.")] = Path("scripts/operate/reap.yaml"),
+    policy: Annotated[Path, typer.Option(help="How long what is kept.")] = REAP,
     config: Config = None,
     out: Out = Path("out/reap.json"),
 ) -> None:
@@ -118,18 +155,19 @@ def reap(
         apply=apply,
         tell=lambda line: console.print(f"  {line}", highlight=False, markup=False),
     )
+    again = f"python -m scripts reap --apply{'' if policy == REAP else f' --policy {policy}'}"
     found = sum(finding.doable for finding in done.findings)
     removed = sum(each.state == "done" for each in done.done)
     kept = len(done.findings) - found
     looked = f"{found} to clear away, {kept} to keep or to look at"
-    said = f"Reaped {done.endpoint}: {looked}" + (
+    said = f"{'Reaped' if apply else 'Looked at'} {done.endpoint}: {looked}" + (
         f", {removed} cleared away" if apply else "; dry run, nothing touched"
     )
     finish(
         done,
         out,
         said=said,
-        then="python -m scripts reap --apply" if found and not apply else "nothing, until the next look",
+        then=again if found and not apply else "nothing, until the next look",
         outputs={"found": str(found), "removed": str(removed)},
         good=not done.failed,
     )

@@ -32,13 +32,32 @@ class Price(records.Part):
         return self
 
 
+class Service(records.Part):
+    """What something costs for standing there, by the day or the month; null for what nobody has looked up."""
+
+    service: str
+    region: str
+    per: Literal["day", "month"]
+    price: PerHour | None
+    looked_up: date | None
+    source: str | None
+
+    @model_validator(mode="after")
+    def _known_prices_say_whence(self) -> Self:
+        if self.price and not (self.looked_up and self.source):
+            raise ValueError(f"the price of {self.service} in {self.region} needs looked_up and source")
+        return self
+
+
 class Table(records.Part):
     currency: str = Field(pattern=r"^[A-Z]{3}$")
     prices: list[Price]
+    services: list[Service] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _once_each(self) -> Self:
         keys = [_key(each.size, each.region) for each in self.prices]
+        keys += [_key(each.service, each.region) for each in self.services]
         twice = next((f"{size} in {region}" for size, region in keys if keys.count((size, region)) > 1), None)
         if twice:
             raise ValueError(f"{twice} is there twice")
@@ -76,6 +95,17 @@ def rate(table: Table, size: str, region: str, tier: Tier, today: date) -> Rate:
     said = f"{per_hour:g} {table.currency} an hour for {size} in {region}, {_tier(tier)}, looked up {row.looked_up}"
     warning = f"The price of {size} is {days} days old: look it up again." if days > OLD_DAYS else ""
     return Rate(**known, per_hour=per_hour, looked_up=row.looked_up, source=row.source, said=said, warning=warning)
+
+
+def service(table: Table, name: str, region: str) -> Service | None:
+    """The row of a service in a region, None where the table has none."""
+    return next((each for each in table.services if _key(each.service, each.region) == _key(name, region)), None)
+
+
+def newest(table: Table) -> date | None:
+    """The day of the last look-up."""
+    every = [each.looked_up for each in table.prices] + [each.looked_up for each in table.services]
+    return max((day for day in every if day), default=None)
 
 
 def _elsewhere(rows: Sequence[Price], size: str, tier: Tier) -> str:

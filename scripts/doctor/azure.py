@@ -38,9 +38,14 @@ def resources(context: Context) -> str:
     """Raises Refused when something that `provision` creates is not there."""
     from scripts import provision
 
-    place = provision.Place(context.settings)
     with azure_ml.explained("Looking at the resources"):
-        found = [(each, each.state()) for each in provision.things(place)]
+        things = provision.things(context.place)
+        # First the providers: asked for a thing of one that is not registered, the SDK would register it.
+        first = [each for each in things if each.kind == "provider"]
+        found = list(zip(first, context.each(provision.Resource.state, first), strict=True))
+        unregistered = {each.name for each, state in found if state == "missing"}
+        rest = [each for each in things if each not in first]
+        found += zip(rest, context.each(lambda each: each.state(unregistered), rest), strict=True)
     missing = [f"{each.kind} {each.name}" for each, state in found if state == "missing"]
     if missing:
         raise Refused(f"Azure lacks {', '.join(missing)}: run `python -m scripts provision`.")

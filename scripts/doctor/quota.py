@@ -24,18 +24,11 @@ class Need:
 
 def region(context: Context) -> str:
     """Raises Refused when Azure ML is not in the region of the settings; Skip when we may not ask."""
-    from azure.core.exceptions import HttpResponseError
-
-    from scripts.provision import Place
-
-    wanted, place = context.settings.location, Place(context.settings)
+    wanted = context.settings.location
     with azure_ml.explained("Reading where Azure ML is"):
-        try:
-            found = place.management.providers.get("Microsoft.MachineLearningServices")
-        except HttpResponseError as error:
-            if error.status_code == 403:
-                raise Skip("not checked: this identity may not read the subscription") from None
-            raise
+        found = _provider(context)
+        if found is None:
+            raise Skip("not checked: this identity may not read the subscription")
     kinds = [each for each in found.resource_types or [] if str(each.resource_type).lower() == "workspaces"]
     known = {str(name).lower().replace(" ", "") for each in kinds for name in each.locations or []}
     if wanted.lower() not in known:
@@ -43,13 +36,30 @@ def region(context: Context) -> str:
     return f"Azure ML is in {wanted}"
 
 
+def _provider(context: Context) -> Any | None:
+    """Azure ML as the subscription knows it; None when we may not ask."""
+    from azure.core.exceptions import HttpResponseError
+
+    try:
+        return context.place.management.providers.get("Microsoft.MachineLearningServices")
+    except HttpResponseError as error:
+        if error.status_code == 403:
+            return None
+        raise
+
+
 def check(context: Context) -> str:
     """Raises Refused when a family's limit is too low for what the settings ask of it."""
-    region, ml = context.settings.location, azure_ml.client(context.settings)
+    region, ml = context.settings.location, context.place.ml
     try:
         with azure_ml.explained(f"Reading the quotas of {region}"):
-            sizes = list(ml.compute.list_sizes(location=region))
-            used = room.usages_of(ml.compute.list_usage(location=region))
+            # Asked for the quotas of a provider that is not registered, the SDK would register it.
+            if (provider := _provider(context)) and str(provider.registration_state) == "NotRegistered":
+                raise Skip(f"not checked: {provider.namespace} is not registered yet, which `provision` does")
+            sizes, usages = context.each(
+                lambda ask: list(ask(location=region)), (ml.compute.list_sizes, ml.compute.list_usage)
+            )
+            used = room.usages_of(usages)
     except AzureFailed as error:
         if getattr(error.__cause__, "status_code", None) == 403:
             raise Skip("not checked: this identity may not read the quotas of the subscription") from None
@@ -59,7 +69,8 @@ def check(context: Context) -> str:
     if short := shortages(needs, limits, region):
         raise Refused("; ".join(short) + ".")
     return ", ".join(
-        f"{total} of {limits[quota.key(family)]} vCPUs of {family}" for family, total in totals(needs).items()
+        f"{total} of {limits[quota.key(family)]} vCPUs of {family} ({used[quota.key(family)][0]} in use now)"
+        for family, total in totals(needs).items()
     )
 
 

@@ -12,18 +12,23 @@ WORDS = {"missing": "missing", "differs": "for something else", "hidden": "not o
 def check(context: Context) -> str:
     """Raises Refused naming each role that is missing. Roles that this identity may not see are told, not counted."""
     from scripts.github import environments
-    from scripts.provision import Place, roles
+    from scripts.provision import roles
 
-    place, side = Place(context.settings), environments.load()
+    place, side = context.place, environments.load()
     with azure_ml.explained("Looking at the roles"):
         wanted, of_jobs = roles.workload_grants(place), roles.github_grants(place, side)
-        known = {who for who in dict.fromkeys(each.who for each in of_jobs) if roles.visible(place, who)}
+        identities = list(dict.fromkeys(each.who for each in of_jobs))
+        seen = context.each(lambda who: roles.visible(place, who), identities)
+        known = {who for who, visible in zip(identities, seen, strict=True) if visible}
         wanted += [each for each in of_jobs if each.who in known]
         states: dict[str, list[roles.Grant]] = defaultdict(list)
-        for each in wanted:
-            states[each.resource().state()].append(each)
+        for each, state in zip(wanted, context.each(lambda one: one.resource().state(), wanted), strict=True):
+            states[state].append(each)
     if missing := states["missing"]:
-        lacks = "; ".join(f"{each.who} lacks {each.wanted.name} on the {each.wanted.scope}" for each in missing)
+        lost: dict[str, list[str]] = defaultdict(list)
+        for each in missing:
+            lost[each.who].append(f"{each.wanted.name} on the {each.wanted.scope}")
+        lacks = "; ".join(f"{who} lacks {', '.join(what)}" for who, what in lost.items())
         github = " --repository OWNER/NAME" if any(each.who in known for each in missing) else ""
         raise Refused(f"{lacks}: an Owner runs `python -m scripts provision{github}`.")
     if not states["exists"]:
@@ -36,9 +41,9 @@ def check(context: Context) -> str:
 def credentials(context: Context) -> str:
     """Does each identity trust exactly its environment's jobs? Raises Refused, or Skip where there is none."""
     from scripts.github import environments, setup
-    from scripts.provision import Place, github, names, roles
+    from scripts.provision import github, names, roles
 
-    place, side = Place(context.settings), environments.load()
+    place, side = context.place, environments.load()
     repository = context.variables.get("GITHUB_REPOSITORY", "")
     if not repository:
         raise Skip("not checked: set GITHUB_REPOSITORY to OWNER/NAME, the repository whose jobs sign in")

@@ -1,11 +1,15 @@
-"""The table of checks, and running them: each check returns what it found or raises the one sentence that helps."""
+"""The table of checks, and running them: each check returns what it found or raises the one sentence that helps.
+
+Checks wait for Azure most of the time, so they run side by side; each begins when what it needs has ended.
+"""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 from scripts import records
-from scripts.doctor import azure, github, names, quota, roles, sizes, variables
+from scripts.doctor import alerts, azure, files, github, names, quota, roles, sizes, variables
 from scripts.doctor.context import Context, Skip
 from scripts.errors import InvalidInput, ScriptError
 
@@ -25,11 +29,13 @@ CHECKS = (
     Check("variables", variables.check),
     Check("settings", names.settings, ("variables",)),
     Check("names", names.check, ("settings",)),
+    Check("files", files.check, ("settings",)),
     Check("sizes", sizes.check, ("settings",)),
     Check("sign-in", azure.sign_in, ("variables",)),
     Check("resources", azure.resources, ("settings", "sign-in")),
+    Check("alerts", alerts.check, ("settings", "sign-in", "resources")),
     Check("roles", roles.check, ("settings", "sign-in", "resources")),
-    Check("credentials", roles.credentials, ("settings", "sign-in")),
+    Check("credentials", roles.credentials, ("settings", "sign-in", "resources")),
     Check("region", quota.region, ("settings", "sign-in")),
     Check("quota", quota.check, ("settings", "sign-in", "region")),
     Check("github", github.check),
@@ -62,20 +68,35 @@ def chosen(only: Sequence[str]) -> list[Check]:
 
 
 def examine(context: Context, only: Sequence[str] = (), tell: Callable[[Finding], None] = lambda _: None) -> Doctor:
-    """Run the checks in order; what needs a check that failed is skipped, because it would only repeat it."""
-    findings: list[Finding] = []
-    unusable: set[str] = set()
-    for check in chosen(only):
-        blocked = next((name for name in check.needs if name in unusable), None)
-        if blocked:
-            finding = Finding(check=check.name, outcome="skipped", said=f"not checked, because {blocked} failed")
-        else:
-            finding = _run(check, context)
-        if blocked or finding.outcome == "failed":
-            unusable.add(check.name)
-        tell(finding)
-        findings.append(finding)
+    """Run the checks; what needs a check that failed is skipped, because it would only repeat it. Told in order."""
+    checks = chosen(only)
+    running: dict[str, Future[_Seen]] = {}
+    findings = []
+    with ThreadPoolExecutor(len(checks)) as pool:
+        for check in checks:  # each comes after what it needs
+            running[check.name] = pool.submit(_after, check, context, [running[name] for name in check.needs])
+        for check in checks:
+            finding = running[check.name].result().finding
+            tell(finding)
+            findings.append(finding)
     return Doctor(healthy=all(each.outcome != "failed" for each in findings), findings=findings)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """`usable`: what needs this check can tell something."""
+
+    finding: Finding
+    usable: bool
+
+
+def _after(check: Check, context: Context, needs: "list[Future[_Seen]]") -> _Seen:
+    blocked = next((each.finding.check for each in (need.result() for need in needs) if not each.usable), None)
+    if blocked:
+        said = f"not checked, because {blocked} failed"
+        return _Seen(Finding(check=check.name, outcome="skipped", said=said), usable=False)
+    finding = _run(check, context)
+    return _Seen(finding, usable=finding.outcome != "failed")
 
 
 def _run(check: Check, context: Context) -> Finding:

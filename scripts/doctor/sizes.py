@@ -42,7 +42,7 @@ def check(context: Context) -> str:
             going.append(f"{size} goes on {found.date}")
     if gone:
         raise InvalidInput(f"{context.config}: {'; '.join(gone)}.")
-    return "; ".join([f"no end is known of {' and '.join(sorted(set(fine)))}"] * bool(fine) + going)
+    return "; ".join([f"no retirement is announced of {' and '.join(sorted(set(fine)))}"] * bool(fine) + going)
 
 
 def load(path: Path = FILE) -> Retirements:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from scripts.operate.drift import Rows
+from scripts.operate.drift import NOTHING, Rows
 from scripts.operate.windows import Window
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ class StatisticsRow(BaseModel):
     finish_reason: str
     valid: bool | None = None
     refused: bool
-    judge: float | None = None
 
 
 class Statistics:
@@ -79,7 +78,7 @@ def columns(rows: list[StatisticsRow]) -> Rows:
             "valid": number(row.valid for row in rows),
             "refused": number(row.refused for row in rows),
             "cut_off": number(row.finish_reason == "length" for row in rows),
-            "judge": number(row.judge for row in rows),
+            "judge": NOTHING,  # no row of this collection has one
         },
         language=np.array([row.language for row in rows], np.str_),
         sketch=np.array([row.sketch for row in rows], np.float32).reshape(-1, PLACES),

@@ -20,12 +20,16 @@ from scripts.operate.policy import DriftLimits
 
 PROMPTS, ANSWERS = "prompts", "answers"
 Column: TypeAlias = NDArray[np.float64]
+NOTHING: Column = np.array([], np.float64)
 EXPECTED = 5.0  # least expected count of a language; rarer ones are taken together
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Collected statistics in columns, in the order of time. NaN: that row does not say."""
+    """Collected statistics in columns, in the order of time. NaN: that row does not say.
+
+    `judge` is a column of its own length: the grades of a sample (judged.py).
+    """
 
     numbers: Mapping[str, Column]
     language: NDArray[np.str_]
@@ -141,8 +145,11 @@ SIGNALS: tuple[tuple[str, str, Test], ...] = (
 )
 
 
-def compare(then: Rows, now: Rows, limits: DriftLimits) -> tuple[Signal, ...]:
-    """Every signal, with its word on drift. The caller has seen to it that both have `min_rows`."""
+def compare(then: Rows, now: Rows, limits: DriftLimits, unknown: Mapping[str, str] | None = None) -> tuple[Signal, ...]:
+    """Every signal, with its word on drift. The caller has seen to it that both have `min_rows`.
+
+    `unknown`: why nothing can be known of a signal, by its name.
+    """
     found = [(name, about, test(then, now, limits)) for name, about, test in SIGNALS]
     known = [each for _, _, each in found if each is not None]
     rejected = iter(holm([p for p, _ in known], limits.alpha))
@@ -150,7 +157,7 @@ def compare(then: Rows, now: Rows, limits: DriftLimits) -> tuple[Signal, ...]:
     for name, about, each in found:
         least = getattr(limits.least, name)
         if each is None:
-            said = f"fewer than {limits.min_rows} rows say"
+            said = (unknown or {}).get(name) or f"fewer than {limits.min_rows} rows say"
             signals.append(Signal(name=name, about=about, p_value=None, effect=None, least=least, said=said))
             continue
         p, effect = each

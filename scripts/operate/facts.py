@@ -79,11 +79,15 @@ class Facts:
 
 
 class Reason(records.Part):
-    """One reason, whether it holds, the job that tried to answer it before (else ""), and what stands against it."""
+    """One reason, whether it holds, the job that tried to answer it before (else ""), and what stands against it.
+
+    `known`: False where there is no evidence either way, which is never a reason.
+    """
 
     name: str
     holds: bool
     said: str
+    known: bool = True
     period: str = ""
     tried: str = ""
     blocked: str = ""

@@ -1,6 +1,6 @@
 """The one place where day 2 looks at the state of a rollout (scripts/rollout/state.py)."""
 
-from scripts.operate.reap import Rollout
+from scripts.operate.reap_things import Rollout
 from scripts.rollout.state import Phase
 from scripts.rollout.store import BlobStore
 from scripts.settings import Settings

@@ -52,6 +52,14 @@ class DriftLimits(Policy):
         return self
 
 
+class JudgeSample(Policy):
+    """Which judge grades how many conversations of each window. `metrics`: its file (docs/evaluators.md)."""
+
+    metrics: str = Field(min_length=1)
+    metric: Literal["relevance", "coherence", "fluency"]  # groundedness would need a context, which nobody collects
+    rows: int = Field(ge=30, le=10_000)
+
+
 class Retrain(Policy):
     """See retrain.yaml for what each key means."""
 
@@ -64,6 +72,13 @@ class Retrain(Policy):
     min_fresh_rows: int = Field(ge=30)
     min_score_drop: float = Field(gt=0, le=1)
     drift: DriftLimits
+    judge: JudgeSample | None
+
+    @model_validator(mode="after")
+    def _a_sample_is_evidence(self) -> Self:
+        if self.judge and self.judge.rows < self.drift.min_rows:
+            raise ValueError(f"judge.rows must be at least drift.min_rows ({self.drift.min_rows}), or it says nothing")
+        return self
 
 
 class Reap(Policy):

@@ -1,95 +1,16 @@
 """What may be cleared away? A pure function of facts, a policy and the time. What is not known to be idle is kept."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from datetime import datetime
 
 from scripts.operate import leftovers
 from scripts.operate.finding import Finding, first, younger
-from scripts.operate.leftovers import Checkpoints, ModelVersion
 from scripts.operate.policy import Reap
+from scripts.operate.reap_things import Colour, Compute, Endpoint, Facts, Rollout
 
 HOURS_A_MONTH = 730
 SETTLED = ("Succeeded", "Failed")  # in any other state somebody is working on it
 REFUSED = ("fail", "inconclusive", "invalid")
-
-
-@dataclass(frozen=True)
-class Colour:
-    """A deployment of the environment's endpoint. `changed_at` None: nobody knows, so it is kept.
-
-    `ours`: it carries the tag that `deploy` writes.
-    """
-
-    name: str
-    changed_at: datetime | None
-    state: str = "Succeeded"
-    verdict: str = ""
-    shape: str = ""
-    instances: int = 1
-    ours: bool = True
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """An online endpoint. `train`: the tag of the train that made it; `changed_at`: it or a deployment of it; `named`:
-    the colours that its tags name, in lower case."""
-
-    name: str
-    traffic: Mapping[str, int] = field(default_factory=dict)
-    mirror: Mapping[str, int] = field(default_factory=dict)
-    changed_at: datetime | None = None
-    state: str = "Succeeded"
-    train: str = ""
-    instances: int = 0
-    named: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """The last rollout of the environment's endpoint: is it under way (then in which state), or when did it end?
-
-    After a promotion `way_back` is the old colour, kept until `retain_until`. `models`: the digests of both sides.
-    """
-
-    state: str
-    under_way: bool
-    ended_at: datetime | None = None
-    way_back: str = ""
-    retain_until: datetime | None = None
-    models: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Compute:
-    name: str
-    cluster: bool
-    size: str
-    min_instances: int = 0
-    busy: bool = False
-
-
-@dataclass(frozen=True)
-class Facts:
-    """`ours`: endpoint names that a settings file of this train still names; `train`: what it tags its own with.
-
-    `named`: digests of models that a rollout's state or the tags of any endpoint name. `ended`: statuses of jobs that
-    have ended. `hourly`: prices of sizes (in lower case) where they are known.
-    """
-
-    endpoint: Endpoint
-    train: str
-    ours: frozenset[str] = frozenset()
-    colours: tuple[Colour, ...] = ()
-    rollout: Rollout | None = None
-    others: tuple[Endpoint, ...] = ()
-    computes: tuple[Compute, ...] = ()
-    models: tuple[ModelVersion, ...] = ()
-    named: frozenset[str] = frozenset()
-    checkpoints: tuple[Checkpoints, ...] = ()
-    ended: Sequence[str] = ()
-    hourly: Mapping[str, float] = field(default_factory=dict)
-    currency: str = ""
 
 
 def plan(facts: Facts, policy: Reap, now: datetime) -> list[Finding]:

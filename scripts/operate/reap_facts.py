@@ -13,7 +13,7 @@ from scripts import azure_ml, provision, records, training_job
 from scripts.cost import prices
 from scripts.errors import InvalidInput
 from scripts.operate import azure_facts, last_rollout, leftovers_facts
-from scripts.operate.reap import Colour, Compute, Endpoint, Facts
+from scripts.operate.reap_things import Colour, Compute, Endpoint, Facts
 from scripts.settings import Settings
 
 if TYPE_CHECKING:

@@ -13,13 +13,14 @@ def new_data(facts: Facts, policy: Retrain, _: datetime | None = None) -> Reason
     """The data is not what the live model learned from, and enough of it is new."""
     live = facts.live
     if live is None or not live.data_digest:
-        return Reason(name="data", holds=False, said="the live model does not say which data it was trained on")
+        said = "the live model does not say which data it was trained on"
+        return Reason(name="data", holds=False, said=said, known=False)
     if live.data_digest == facts.data_digest:
         return Reason(name="data", holds=False, said=f"the data is what {live.model} was trained on")
     before = tried(facts, lambda _: True)
     if not live.rows or live.rows < 0:
         said = f"the data changed, by how much is unknown (the data of {live.model} has no `rows` tag)"
-        return Reason(name="data", holds=policy.changed_data_of_unknown_size, said=said, tried=before)
+        return Reason(name="data", holds=policy.changed_data_of_unknown_size, said=said, tried=before, known=False)
     new = facts.rows - live.rows
     enough = new >= policy.min_new_rows or new / live.rows >= policy.min_new_share
     said = f"the data changed and has {new:+,} rows ({live.rows:,} → {facts.rows:,})"
@@ -31,8 +32,10 @@ def base_model(facts: Facts, policy: Retrain, _: datetime) -> Reason:
     """The recipe starts from another base model, or another revision of it, than the live model did."""
     started = next((job.base for job in facts.jobs if facts.live and job.name == facts.live.job), "")
     if not facts.base or not started:
-        whose = "the recipe" if not facts.base else "the live model"
-        return Reason(name="base model", holds=False, said=f"{whose} does not say from which base revision it starts")
+        said = "nobody said which recipe would train (--recipe)"
+        if facts.base:
+            said = "the live model does not say from which base revision it started"
+        return Reason(name="base model", holds=False, said=said, known=False)
     if started == facts.base:
         return Reason(name="base model", holds=False, said=f"the base model is still {facts.base}")
     said = f"the recipe starts from {facts.base}, the live model started from {started}"
@@ -49,10 +52,10 @@ def score(facts: Facts, policy: Retrain, _: datetime) -> Reason:
     fresh = facts.fresh
     if fresh is None or fresh.why_none:
         why = fresh.why_none if fresh else "no scores of freshly labelled rows were given (--fresh)"
-        return Reason(name="score", holds=False, said=f"no evidence about the score: {why}")
+        return Reason(name="score", holds=False, said=f"no evidence about the score: {why}", known=False)
     if fresh.rows < policy.min_fresh_rows:
         why = f"{fresh.rows} fresh rows, {policy.min_fresh_rows} are needed"
-        return Reason(name="score", holds=False, said=f"no evidence about the score: {why}")
+        return Reason(name="score", holds=False, said=f"no evidence about the score: {why}", known=False)
     drop = fresh.then_low - fresh.now_high
     holds = drop > 0 and fresh.then - fresh.now >= policy.min_score_drop
     said = (
@@ -76,11 +79,11 @@ def age(facts: Facts, policy: Retrain, now: datetime) -> Reason:
     """The live model is old. Its period is part of the job's name, so that the same data is trained on again once."""
     live, period = facts.live, period_of(now, policy.age_period)
     if live is None or live.created_at is None:
-        return Reason(name="age", holds=False, said="the live model's age is unknown")
+        return Reason(name="age", holds=False, said="the live model's age is unknown", known=False)
     days = (now - live.created_at).total_seconds() / SECONDS_A_DAY
     if days < 0:
         said = f"{live.model} seems to be from the future ({live.created_at:%Y-%m-%d}); a clock is wrong"
-        return Reason(name="age", holds=False, said=said)
+        return Reason(name="age", holds=False, said=said, known=False)
     said = f"{live.model} is {days:.0f} days old (at most {policy.max_age_days:g})"
     if days <= policy.max_age_days:
         return Reason(name="age", holds=False, said=said)
@@ -101,7 +104,7 @@ def _drifted(facts: Facts, name: str) -> Reason:
     drift = facts.drift
     if drift is None or drift.why_none:
         why = drift.why_none if drift else "nobody looked"
-        return Reason(name=name, holds=False, said=f"no evidence about the {name}: {why}")
+        return Reason(name=name, holds=False, said=f"no evidence about the {name}: {why}", known=False)
     mine = [signal for signal in drift.signals if signal.about == name]
     found = [signal for signal in mine if signal.drifted]
     known = [signal for signal in mine if signal.p_value is not None]
@@ -111,6 +114,7 @@ def _drifted(facts: Facts, name: str) -> Reason:
         said = f"the {name} of {drift.period} are as they were ({len(known)} of {len(mine)} signals known)"
     else:
         said = f"no evidence about the {name}: no signal of {drift.period} is known"
+        return Reason(name=name, holds=False, said=said, known=False)
     return _with_other_data(facts, name, bool(found), said)
 
 

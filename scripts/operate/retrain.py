@@ -57,4 +57,7 @@ def _sentence(facts: Facts, reasons: list[Reason], chosen: Reason | None) -> str
     for reason in reasons:
         if reason.holds:
             return f"No retraining: {reason.said}, but {reason.blocked}."
-    return f"No retraining: {', and '.join(reason.said for reason in reasons)}."
+    unknown = [reason.name for reason in reasons if not reason.known]
+    none = f"no reason holds (looked at {', '.join(reason.name for reason in reasons if reason.known)})"
+    parts = [none] * (len(unknown) < len(reasons)) + [f"nothing is known of {', '.join(unknown)}"] * bool(unknown)
+    return f"No retraining: {'; '.join(parts)}."

@@ -48,7 +48,7 @@ def gather(
         jobs=jobs(settings) if live else (),
         why_none=why_none,
         base=base,
-        drift=drift_facts.look(settings, live, policy.drift, now) if live else None,
+        drift=drift_facts.look(settings, live, policy.drift, now, policy.judge) if live else None,
         fresh=score(settings, live, fresh, now) if live and fresh else None,
     )
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from scripts.operate.facts import period_of
+from scripts.operate.facts import Live, period_of
 
 DAY = timedelta(days=1)
 
@@ -39,3 +39,14 @@ def first_days(since: datetime, days: int) -> Window:
 
 def _midnight(when: datetime) -> datetime:
     return when.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def compared(live: Live, reference_days: int, now: datetime) -> tuple[tuple[Window, ...], str]:
+    """The live model's first days and the last week, which drift holds against each other; or none, and why."""
+    week, _ = last_week(now)
+    if live.since is None:
+        return (), f"nobody knows since when {live.model} is live"
+    first = first_days(live.since, reference_days)
+    if first.end > week.start:
+        return (), f"the first {reference_days} days of {live.model} ({first}) and a whole week after them are not over"
+    return (first, week), ""

@@ -10,7 +10,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from scripts import azure_ml, records
 from scripts.errors import InvalidInput
 from scripts.github import environments
-from scripts.provision import core, names, roles
+from scripts.provision import alerts, definitions, foundation, names, providers, roles, workplace
 from scripts.provision.place import Place
 from scripts.provision.resource import Resource
 from scripts.settings import Settings
@@ -40,7 +40,11 @@ def destroy(settings: Settings, *, typed: str = "", tell: Callable[[Removed], No
             "type that name, or choose the settings of the other group."
         )
     place, parts = Place(settings), []
+    with azure_ml.explained("Looking at the resource providers"):
+        unregistered = {each.name for each in providers.resources(place) if each.state() == "missing"}
     for resource in reversed(_all(place)):
+        if not unregistered.isdisjoint(resource.needs):
+            continue
         with azure_ml.explained(f"Deleting {resource.kind} {resource.name}"):
             part = _remove(resource, delete=bool(typed))
         if part:
@@ -58,8 +62,13 @@ def _all(place: Place) -> list[Resource]:
     side = environments.load()
     wanted = [*roles.workload_grants(place), *roles.github_grants(place, side)]
     users = [names.github_identity(each.name) for each in side.environments if each.azure]
-    found = [*core.foundation(place), *(core.identity(place, user, "") for user in users), *core.workplace(place)]
-    every = [*found, *roles.definitions(wanted), *(each.resource() for each in wanted)]
+    found = [
+        *foundation.foundation(place),
+        *(foundation.identity(place, user, "") for user in users),
+        *workplace.workplace(place),
+        *alerts.resources(place),
+    ]
+    every = [*found, *definitions.resources(wanted), *(each.resource() for each in wanted)]
     return [resource for resource in every if resource.kind != "resource group"]
 
 

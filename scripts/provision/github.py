@@ -3,7 +3,7 @@
 from typing import Any
 
 from scripts.github.environments import GitHubSide, Identity, subjects
-from scripts.provision import core, names
+from scripts.provision import foundation, names
 from scripts.provision.place import Place
 from scripts.provision.resource import Resource
 
@@ -14,7 +14,7 @@ def identities(place: Place, side: GitHubSide, repository: Identity) -> list[Res
     for each in side.environments:
         if each.azure:
             name = names.github_identity(each.name)
-            found.append(core.identity(place, name, f"jobs of {each.name} sign in as this: {each.azure.may}"))
+            found.append(foundation.identity(place, name, f"jobs of {each.name} sign in as this: {each.azure.may}"))
             found += credentials(place, side, repository, each.name)
     return found
 

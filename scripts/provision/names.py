@@ -36,6 +36,15 @@ def github_identity(environment: str) -> str:
     return f"id-github-{environment}"
 
 
+def action_group(settings: Settings) -> str:
+    """Who is told of the endpoint's alerts."""
+    return f"ag-{settings.endpoint}"
+
+
+def alert(settings: Settings, what: str) -> str:
+    return f"{settings.endpoint}-{what}"
+
+
 def custom_role(settings: Settings, role: str) -> str:
     """Names of custom roles are unique in a whole directory, so the group is part of it."""
     return f"{role} ({settings.resource_group})"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from azure.core.exceptions import ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from scripts import azure_ml
 from scripts.errors import InvalidInput
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
     from azure.core.credentials import TokenCredential
 
+LEARNING = "Microsoft.MachineLearningServices"
 REGISTRY_VERSION = "2023-07-01"
 LOG_VERSION = "2023-09-01"
 LOG_TYPE = "Microsoft.OperationalInsights/workspaces"
@@ -56,6 +57,12 @@ class Place:
 
         return AuthorizationManagementClient(self.credential, self.settings.subscription_id)
 
+    @cached_property
+    def monitor(self) -> Any:
+        from azure.mgmt.monitor import MonitorManagementClient
+
+        return MonitorManagementClient(self.credential, self.settings.subscription_id)
+
     @property
     def subscription(self) -> str:
         return f"/subscriptions/{self.settings.subscription_id}"
@@ -72,11 +79,26 @@ class Place:
     def endpoint_id(self) -> str:
         return f"{self.workspace_id}/onlineEndpoints/{self.settings.endpoint}"
 
+    @property
+    def action_group_id(self) -> str:
+        return f"{self.group}/providers/Microsoft.Insights/actionGroups/{names.action_group(self.settings)}"
+
     def identity_id(self, name: str) -> str:
         return f"{self.group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
 
+    def registered(self, namespace: str) -> bool:
+        """Whether the subscription has registered a provider. While that is under way, Azure may still refuse."""
+        return str(self.management.providers.get(namespace).registration_state) == "Registered"
+
     @cached_property
     def workspace(self) -> Any:
+        """Asked for too early, the SDK would register the provider by itself."""
+        try:
+            registered = self.registered(LEARNING)
+        except HttpResponseError:  # whoever may not see the subscription may see the workspace
+            registered = True
+        if not registered:
+            raise ResourceNotFoundError(f"There is no workspace: {LEARNING} is not registered.")
         return self.ml.workspaces.get(self.settings.workspace)
 
     @property

@@ -1,6 +1,6 @@
 """One thing that must exist: how to look for it, how to make it, how to take it away again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -8,10 +8,21 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from pydantic import Field
 
 from scripts import records
-from scripts.provision.place import NotSeen
+from scripts.cost.standing import Month
+from scripts.provision.place import LEARNING, NotSeen
 
 # `hidden`: this identity may not look, which is no evidence that it is there.
 State = Literal["exists", "missing", "differs", "hidden"]
+INSIGHTS = "Microsoft.Insights"
+# Whose things the kinds are.
+NEEDS = {
+    "managed identity": ("Microsoft.ManagedIdentity",),
+    "federated credential": ("Microsoft.ManagedIdentity",),
+    "container registry": ("Microsoft.ContainerRegistry",),
+    **dict.fromkeys(("workspace", "compute cluster", "environment", "endpoint"), (LEARNING,)),
+    **dict.fromkeys(("diagnostic setting", "action group", "metric alert"), (LEARNING, INSIGHTS)),
+    "role assignment": ("Microsoft.ManagedIdentity", LEARNING),
+}
 
 
 @dataclass(frozen=True)
@@ -32,14 +43,24 @@ class Resource:
     stays: Callable[[object], str] = field(default=lambda _: "not made by provision")
     remove: Callable[[], object] | None = None
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """The providers without which it cannot be there."""
+        return frozenset(NEEDS.get(self.kind, ()))
+
     def found(self) -> object | None:
         try:
             return self.look()
         except ResourceNotFoundError:
             return None
 
-    def state(self) -> State:
-        """Raises what Azure raises, but for what is not there or not ours to see."""
+    def state(self, unregistered: Collection[str] = ()) -> State:
+        """Raises what Azure raises, but for what is not there or not ours to see.
+
+        Nothing of an `unregistered` provider can be there, and asking would make the SDK register it by itself.
+        """
+        if not self.needs.isdisjoint(unregistered):
+            return "missing"
         try:
             found = self.found()
             if found is None:
@@ -79,3 +100,4 @@ class Provision(records.Record):
     resources: list[Provisioned]
     roles: list[Role] = Field(default_factory=list)
     clients: dict[str, str] = Field(default_factory=dict)  # client id by GitHub environment
+    month: Month | None = None  # what it costs for being there

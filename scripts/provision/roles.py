@@ -1,10 +1,10 @@
-"""Who gets which role on which scope, out of the data, and the role definitions of our own that this needs.
+"""Who gets which role on which scope, out of the data.
 
 An assignment is looked for by who, what and where, not by its name, so that one which a person made counts too. What
 `provision` makes has a name that follows from those three: making it twice makes it once, and `--destroy` knows it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from scripts import yaml_files
 from scripts.errors import InvalidInput
 from scripts.github.environments import GitHubSide
 from scripts.github.environments import Role as Wanted
-from scripts.provision import names
+from scripts.provision import definitions, names
 from scripts.provision.place import Place
 from scripts.provision.resource import Resource
 
@@ -78,7 +78,7 @@ class Grant:
 
     def definition(self) -> str:
         """The ARM id of the role. Raises ResourceNotFoundError while there is none."""
-        found = definition(self.place, self.role)
+        found = definitions.find(self.place, self.role)
         if found is None:
             raise ResourceNotFoundError(f"There is no role {self.role}.")
         return str(found.id)
@@ -150,58 +150,6 @@ def github_grants(place: Place, side: GitHubSide) -> list[Grant]:
         for role in each.azure.roles
         if role.scope != LOG or place.settings.log_analytics_workspace_id
     ]
-
-
-def definition(place: Place, role: str) -> Any | None:
-    """A role by its name, None when it cannot be assigned in this group because there is none."""
-    found = place.authorization.role_definitions.list(place.group, filter=f"roleName eq '{role}'")
-    return next(iter(found), None)
-
-
-def definitions(grants: list[Grant]) -> Iterator[Resource]:
-    """Our own roles, each once."""
-    seen: set[str] = set()
-    for grant in grants:
-        if grant.wanted.actions and grant.role not in seen:
-            seen.add(grant.role)
-            yield _definition(grant)
-
-
-def _definition(grant: Grant) -> Resource:
-    from azure.mgmt.authorization.v2022_04_01.models import Permission, RoleDefinition
-
-    place, wanted = grant.place, grant.wanted
-    # A role that is given on the subscription must be assignable there; the others only in their group.
-    scope = place.subscription if wanted.scope == "subscription" else place.group
-    own, known = names.guid(place.group, grant.role), place.authorization.role_definitions
-
-    def create() -> None:
-        there = definition(place, grant.role)
-        made = RoleDefinition(
-            role_name=grant.role,
-            description=wanted.why,
-            role_type="CustomRole",
-            permissions=[Permission(actions=list(wanted.actions), not_actions=[])],
-            assignable_scopes=[scope],
-        )
-        known.create_or_update(scope, str(there.name) if there else own, made)
-
-    def differs(found: Any) -> bool:
-        actions = {action for part in found.permissions or [] for action in part.actions or []}
-        taken = {action for part in found.permissions or [] for action in part.not_actions or []}
-        return actions != set(wanted.actions) or bool(taken)
-
-    return Resource(
-        "role definition",
-        grant.role,
-        lambda: definition(place, grant.role),
-        create,
-        where=wanted.scope,
-        why=wanted.why,
-        differs=differs,
-        stays=lambda found: "" if str(getattr(found, "name", "")) == own else names.NOT_OURS,
-        remove=lambda: known.delete(scope, own),
-    )
 
 
 def visible(place: Place, identity: str) -> bool:

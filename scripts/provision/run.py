@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scripts import azure_ml
+from scripts import azure_ml, records
+from scripts.cost import prices, standing
 from scripts.github.environments import GitHubSide, Identity
-from scripts.provision import core, github, names, roles
+from scripts.provision import alert_data, alerts, definitions, foundation, github, names, roles, workplace
 from scripts.provision.place import Place
 from scripts.provision.resource import Provision, Provisioned, Resource, Role
 from scripts.settings import Settings
@@ -30,16 +31,17 @@ def provision(
     Raises AzureFailed when Azure refuses, InvalidInput when a file is wrong.
     """
     place = Place(settings)
-    done = []
+    done, unregistered = [], set[str]()
     for resource in resources(settings, github, place):
         with azure_ml.explained(f"{'Looking at' if plan_only else 'Provisioning'} {resource.kind} {resource.name}"):
-            found = resource.state()
+            found = resource.state(unregistered)
             if found in DONE and not plan_only:
                 with azure_ml.waiting(f"Creating {resource.kind} {resource.name}"):
                     resource.create()
                 found_now = DONE[found]
             else:
                 found_now = found
+                unregistered |= {resource.name} if (resource.kind, found) == ("provider", "missing") else set()
         part = Provisioned(
             kind=resource.kind, name=resource.name, state=found_now, where=resource.where, why=resource.why
         )
@@ -47,7 +49,8 @@ def provision(
         done.append(part)
     clients = _clients(place, github) if github and not plan_only else {}
     granted = _roles(grants(place, github), done)
-    return Provision(workspace=settings.workspace, resources=done, roles=granted, clients=clients)
+    month = standing.month(settings, alert_data.series(settings), prices.load(), records.now().date())
+    return Provision(workspace=settings.workspace, resources=done, roles=granted, clients=clients, month=month)
 
 
 def resources(settings: Settings, github_side: GitHub | None = None, place: Place | None = None) -> list[Resource]:
@@ -55,17 +58,18 @@ def resources(settings: Settings, github_side: GitHub | None = None, place: Plac
     place = place or Place(settings)
     wanted = grants(place, github_side)
     return [
-        *core.foundation(place),
+        *foundation.foundation(place),
         *(github.identities(place, github_side.side, github_side.repository) if github_side else []),
-        *core.workplace(place),
-        *roles.definitions(wanted),
+        *workplace.workplace(place),
+        *alerts.resources(place),
+        *definitions.resources(wanted),
         *(each.resource() for each in wanted),
     ]
 
 
 def things(place: Place) -> list[Resource]:
-    """All but the roles and GitHub's side."""
-    return [*core.foundation(place), *core.workplace(place)]
+    """All but the alerts, the roles and GitHub's side."""
+    return [*foundation.foundation(place), *workplace.workplace(place)]
 
 
 def grants(place: Place, github_side: GitHub | None) -> list[roles.Grant]:

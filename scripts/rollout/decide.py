@@ -123,7 +123,9 @@ def absorbed(state: RolloutState, seen: Observation, policy: Policy) -> RolloutS
     for ok in seen.smoke:
         smoke = smoke.plus(ok)
     slow = state.slow_ms if state.slow_ms is not None else seen.slow_ms
-    return changed(state, evidence=known, seen_until=until, smoke=smoke, slow_ms=slow)
+    found = {"evidence": known, "seen_until": until, "smoke": smoke, "slow_ms": slow}
+    new = {name: value for name, value in found.items() if value is not getattr(state, name)}
+    return changed(state, **new) if new else state
 
 
 def shown(state: RolloutState, policy: Policy) -> bool:

@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field
 
@@ -62,6 +62,8 @@ class Graded(records.Part):
     critical: str = ""
 
     def plus(self, other: "Graded") -> "Graded":
+        if other is NO_ANSWERS:
+            return self
         return Graded.model_construct(
             sides=self.sides.plus(other.sides),
             ungraded=self.ungraded + other.ungraded,
@@ -93,10 +95,11 @@ class Evidence(records.Part):
     def plus(self, batch: Batch, policy: Policy, *, here: bool = True) -> Self:
         """Raises KeyError for a batch without errors, ValueError for counts that cannot be."""
         errors = batch.signals["error"]
-        update = {"here": self.here.plus(errors) if here else self.here, "whole": self.whole.plus(errors)}
-        return self._compared(batch.signals, policy).model_copy(update=update)
+        counted = {"here": self.here.plus(errors) if here else self.here, "whole": self.whole.plus(errors)}
+        return self.model_copy(update={**counted, **self._compared(batch.signals, policy)})
 
-    def _compared(self, signals: Mapping[str, Sides], policy: Policy) -> Self:
+    def _compared(self, signals: Mapping[str, Sides], policy: Policy) -> dict[str, Any]:
+        """What these requests change."""
         ratios: dict[str, list[float]] = dict(self.harm)
         for name, sides in signals.items():
             if name in policy.harm.signals:
@@ -106,7 +109,7 @@ class Evidence(records.Part):
                 )
                 ratios[name] = _sum(added.tolist(), ratios.get(name))
         bad = any(sides.candidate.bad for sides in signals.values())
-        return self.model_copy(update={"harm": ratios, "batches_with_bad": self.batches_with_bad + bad})
+        return {"harm": ratios, "batches_with_bad": self.batches_with_bad + bad}
 
     def with_pairs(self, drops: list[float], policy: Policy) -> Self:
         """`drops`: stable's score minus the candidate's on the same prompt, each from -1 to 1."""
@@ -117,8 +120,10 @@ class Evidence(records.Part):
 
     def with_graded(self, graded: Graded, policy: Policy) -> Self:
         """Answers of one look at both colours, which Azure counts as requests besides."""
-        known = self._compared({"safety": graded.sides}, policy) if graded != NO_ANSWERS else self
-        return known.model_copy(update={"safety": self.safety.plus(graded)})
+        if graded is NO_ANSWERS or graded == NO_ANSWERS:
+            return self
+        compared = self._compared({"safety": graded.sides}, policy)
+        return self.model_copy(update={**compared, "safety": self.safety.plus(graded)})
 
     def log_harm(self, policy: Policy) -> float:
         """Log of the weighted mean of the declared signals' e-values: one that was never seen stands at 1."""

@@ -45,7 +45,7 @@ def harm_increments(candidate: tuple[int, int], stable: tuple[int, int], worse_t
     low, high = max(0, total - requests_there), min(requests, total)
     ways = _ways(low, high, requests, requests_there, total)
     counts = np.arange(low, high + 1)
-    logs = np.log(np.concatenate([[worse_than], odds_ratios(worse_than)]))
+    logs = _log_odds(worse_than)
     likelihood = logs * bad - _log_sum_exp(ways[None, :] + np.outer(logs, counts))
     return np.asarray(likelihood[1:] - likelihood[0], dtype=np.float64)
 
@@ -114,6 +114,11 @@ def probe_increments(drop: float, margin: float) -> Vector:
 @lru_cache(maxsize=4096)
 def _ways(low: int, high: int, requests: int, requests_there: int, total: int) -> Vector:
     return np.array([_choose(requests, k) + _choose(requests_there, total - k) for k in range(low, high + 1)])
+
+
+@lru_cache(maxsize=16)
+def _log_odds(worse_than: float) -> Vector:
+    return np.asarray(np.log(np.concatenate([[worse_than], odds_ratios(worse_than)])), dtype=np.float64)
 
 
 def _choose(n: int, k: int) -> float:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from scripts import azure_ml
+from scripts import azure_ml, role_errors
 from scripts.errors import AzureFailed
 from scripts.rollout.monitor_minutes import (
     MINUTE,
@@ -39,7 +39,7 @@ METRIC = "RequestsPerMinute"
 ENDPOINTS = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints"
 SERIES = 1000  # Azure gives ten unless told, and says nothing of the rest
 TIMEOUTS = {"connection_timeout": 10, "read_timeout": 30}  # seconds; the SDK's own are five minutes
-READER = "Monitoring Reader on /subscriptions/{} (the metrics data plane asks for it there, not on the endpoint)"
+READER = "Monitoring Reader on the subscription /subscriptions/{} (metrics are asked for there, not on the endpoint)"
 
 
 class MetricsMonitor:
@@ -189,7 +189,7 @@ def asking(doing: str, role: str) -> Iterator[None]:
             yield
         except HttpResponseError as error:
             if error.status_code == 403:
-                raise AzureFailed(f"{doing}: Azure refused it: give this identity the role {role}.") from error
+                raise AzureFailed(f"{doing}: this identity lacks the role {role}: {role_errors.GITHUB}.") from error
             raise
         except (ValueError, LookupError, TypeError, AttributeError) as error:  # the SDK's, over an answer of no shape
             raise AzureFailed(f"{doing}: Azure Monitor's answer cannot be read ({type(error).__name__}).") from error

@@ -60,15 +60,12 @@ class BlobStore:
     def read(self) -> Held | None:
         from azure.core.exceptions import ResourceNotFoundError
 
-        try:
-            with azure_ml.explained(self._doing("Reading")):
-                try:
-                    found = self._blob.download_blob()
-                except ResourceNotFoundError:
-                    return self._rebuilt()
-                body = found.readall()
-        except AzureFailed as error:
-            raise self._with_role(error) from error
+        with azure_ml.explained(self._doing("Reading")):
+            try:
+                found = self._blob.download_blob()
+            except ResourceNotFoundError:
+                return self._rebuilt()
+            body = found.readall()
         try:
             return Held(RolloutState.model_validate_json(body), str(found.properties.etag))
         except ValidationError as error:
@@ -84,19 +81,14 @@ class BlobStore:
         from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
 
         body = state.model_dump_json(indent=2).encode()
-        try:
-            with azure_ml.explained(self._doing("Writing")):
-                try:
-                    if over is None:  # sends If-None-Match: *
-                        return str(self._blob.upload_blob(body, overwrite=False)["etag"])
-                    condition = MatchConditions.IfNotModified
-                    return str(
-                        self._blob.upload_blob(body, overwrite=True, etag=over, match_condition=condition)["etag"]
-                    )
-                except (ResourceExistsError, ResourceModifiedError):
-                    raise Fenced(f"The state of {state.endpoint}'s rollout was changed by somebody else.") from None
-        except AzureFailed as error:
-            raise self._with_role(error) from error
+        with azure_ml.explained(self._doing("Writing")):
+            try:
+                if over is None:  # sends If-None-Match: *
+                    return str(self._blob.upload_blob(body, overwrite=False)["etag"])
+                condition = MatchConditions.IfNotModified
+                return str(self._blob.upload_blob(body, overwrite=True, etag=over, match_condition=condition)["etag"])
+            except (ResourceExistsError, ResourceModifiedError):
+                raise Fenced(f"The state of {state.endpoint}'s rollout was changed by somebody else.") from None
 
     def _rebuilt(self) -> Held | None:
         told = rebuild.from_tags(self._endpoint.name, self._endpoint.tags(), self._endpoint.traffic())
@@ -104,12 +96,6 @@ class BlobStore:
 
     def _doing(self, verb: str) -> str:
         return f"{verb} {self.name} on storage account {self.account}"
-
-    def _with_role(self, error: AzureFailed) -> AzureFailed:
-        """Of all refusals of storage, the missing role is the one people meet: say which."""
-        if getattr(error.__cause__, "status_code", None) != 403:
-            return error
-        return AzureFailed(f"{error} Grant this identity the role Storage Blob Data Contributor on {self.account}.")
 
 
 class Tenure:

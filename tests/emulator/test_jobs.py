@@ -67,7 +67,7 @@ def test_jobs_of_a_stopped_emulator_are_failed_and_say_why(tmp_path: Path) -> No
     job = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w/jobs/"
     for name, status in (("running", "Running"), ("preparing", "Preparing"), ("done", "Completed")):
         store.put(job + name, {"id": job + name, "name": name, "properties": {"status": status}})
-    parts: dict[str, Any] = dict.fromkeys(("storage", "operations", "processes", "tokens"))
+    parts: dict[str, Any] = dict.fromkeys(("storage", "operations", "processes", "tokens", "tracking"))
     fail_interrupted(runtime_of(Emulator(settings=Settings(tmp_path), store=store, **parts)))
     found = {name: store.need(job + name) for name in ("running", "preparing", "done")}
     assert [each["properties"]["status"] for each in found.values()] == ["Failed", "Failed", "Completed"]

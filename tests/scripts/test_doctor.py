@@ -105,11 +105,11 @@ class TestNames:
     @pytest.mark.parametrize(
         ("size", "outcome", "part"),
         [
-            ("Standard_NC24ads_A100_v4", "ok", "no end is known of"),
+            ("Standard_NC24ads_A100_v4", "ok", "no retirement is announced of"),
             ("Standard_NC6s_v3", "failed", "compute.size Standard_NC6s_v3 is retired in Azure since 2025-09-30"),
             ("Standard_ND6s", "failed", "since 2023-09-06"),
             ("Standard_NV12s_v3", "failed", "since 2026-09-30"),
-            ("Standard_NC40ads_H100_v5", "ok", "no end is known of"),
+            ("Standard_NC40ads_H100_v5", "ok", "no retirement is announced of"),
         ],
     )
     def test_a_size_that_azure_took_away_is_named_with_the_day(
@@ -127,6 +127,17 @@ class TestNames:
         assert sizes.retirement("standard_ds3_V2", known) is not None
         assert sizes.retirement("Standard_DS3_v3", known) is None
         assert sizes.retirement("Standard_E4s_v3", known) is None
+
+    def test_every_file_that_cannot_be_read_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(ROOT)
+        monkeypatch.setenv("AZURE_SUBSCRIPTION_ID", STRANGER)
+        assert finding("files", Context(DEMO)).outcome == "ok"
+        monkeypatch.setenv("MLOPS_ROLLOUT_POLICY", "scripts/environments/demo.yaml")
+        monkeypatch.setenv("RECIPE", "nobodys")
+        found = finding("files", Context(DEMO))
+        assert found.outcome == "failed"
+        assert "scripts/environments/demo.yaml: " in found.said
+        assert "training/recipes/nobodys.yaml: there is no such file" in found.said
 
     def test_settings_that_do_not_load_stop_what_needs_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AZURE_SUBSCRIPTION_ID", STRANGER)

@@ -1,17 +1,22 @@
 """`provision`: twice is once, what a person made counts, least roles suffice, every missing one has its sentence.
 
+Looking changes nothing, not even the resource providers of a subscription that has never registered one.
+
 Against a real local Azure ML that enforces roles, through the unmodified SDKs.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from emulator.command import command_env
 from emulator.context import Settings as AzureSettings
@@ -21,19 +26,22 @@ from emulator.processes import MARK
 from scripts import azure_ml
 from scripts.deploy import _collector
 from scripts.doctor.context import Context
-from scripts.doctor.run import Finding, examine
+from scripts.doctor.run import Doctor, Finding, examine
 from scripts.endpoint import Endpoint
 from scripts.errors import AzureFailed, InvalidInput
 from scripts.github import environments
-from scripts.provision import GitHub, Provision, names, provision
-from scripts.provision.destroy import destroy
-from scripts.provision.place import Place
+from scripts.provision import GitHub, Provision, alerts, names, provision
+from scripts.provision.destroy import Destroyed, destroy
+from scripts.provision.diagnostics import VERSION
+from scripts.provision.place import REGISTRY_VERSION, Place
+from scripts.provision.providers import PROVIDERS
 from scripts.provision.roles import github_grants, workload_grants
 from scripts.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
 DEMO = Path("scripts/environments/demo.yaml")
 REPOSITORY = environments.Identity("acme", "phi-train")
+LOGGED = "/providers/Microsoft.Insights/diagnosticSettings/requests"
 READY = "def init():\n    pass\n\n\ndef run(data):\n    return {}\n"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -43,11 +51,23 @@ def states(done: Provision) -> set[str]:
 
 
 @dataclass(frozen=True)
+class Before:
+    """What a plan and the doctor said of a fresh subscription, and what they left behind."""
+
+    plan: Provision
+    doctor: Doctor
+    destroy: Destroyed
+    registered: list[str]
+    refused: requests.Response
+
+
+@dataclass(frozen=True)
 class World:
     """A provisioned Azure with GitHub's side; this process is its Owner unless it signs in as somebody else."""
 
     azure: AzureSettings
     settings: Settings
+    before: Before
     first: Provision
     folder: Path
 
@@ -62,19 +82,34 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     home = tmp_path_factory.mktemp("provision") / "home"
-    serve = start_serve(Options(home, {}, operation_seconds=0.0), detached=False)
     before = dict(os.environ)
+    os.environ.pop("EMULATOR_PROVIDERS", None)  # a fresh subscription
+    os.environ["EMULATOR_REGISTERING_SECONDS"] = "0.5"
+    serve = start_serve(Options(home, {}, operation_seconds=0.0), detached=False)
     os.chdir(ROOT)
     try:
         azure = AzureSettings.load(home)
         os.environ.update({name: value for name, value in command_env(azure).items() if name != MARK})
         settings = load(DEMO)
+        looked = look(settings)
         first = provision(settings, github=GitHub(environments.load(), REPOSITORY))
-        yield World(azure, settings, first, tmp_path_factory.mktemp("files"))
+        yield World(azure, settings, looked, first, tmp_path_factory.mktemp("files"))
     finally:
         os.environ.clear()
         os.environ.update(before)
         stop_serve(serve, home)
+
+
+def look(settings: Settings) -> Before:
+    """Everything that only looks, at a subscription in which nobody ever made anything."""
+    place = Place(settings)
+    plan = provision(settings, github=GitHub(environments.load(), REPOSITORY), plan_only=True)
+    doctor = examine(Context(DEMO, github=False))
+    gone = destroy(settings)
+    token = place.credential.get_token("https://management.azure.com/.default").token
+    url = f"https://management.azure.com{place.identity_id('id-any')}?api-version=2023-01-31"
+    refused = requests.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=10)
+    return Before(plan, doctor, gone, [name for name in PROVIDERS if place.registered(name)], refused)
 
 
 @pytest.fixture
@@ -110,6 +145,68 @@ class TestTwiceIsOnce:
         place = world.place
         everybody = place.authorization.role_assignments.list_for_subscription()
         assert len(list(everybody)) == kinds.count("role assignment") == len(world.first.roles)
+
+    def test_what_was_made_is_as_the_settings_say(self, world: World) -> None:
+        place, settings = world.place, world.settings
+        cluster, endpoint = (
+            place.ml.compute.get(settings.compute.name),
+            place.ml.online_endpoints.get(settings.endpoint),
+        )
+        assert (cluster.min_instances, cluster.max_instances) == (0, settings.compute.max_instances)
+        assert (cluster.size, cluster.idle_time_before_scale_down) == (
+            settings.compute.size,
+            settings.compute.idle_seconds,
+        )
+        for who, name in ((cluster, settings.training_identity), (endpoint, settings.endpoint_identity)):
+            assert [each.resource_id for each in who.identity.user_assigned_identities] == [place.identity_id(name)]
+        assert endpoint.auth_mode == "aad_token"
+        made = names.registry(settings)
+        assert place.workspace.container_registry.endswith(made)
+        kinds = {
+            each.type.rpartition("/")[2].lower()
+            for each in place.management.resources.list_by_resource_group(place.settings.resource_group)
+        }
+        assert {"storageaccounts", "vaults", "components", "registries", "actiongroups", "metricalerts"} <= kinds
+        registry = place.management.resources.get_by_id(place.registry_id, api_version=REGISTRY_VERSION)
+        assert registry.properties["adminUserEnabled"] is False
+        setting = place.management.resources.get_by_id(f"{place.endpoint_id}{LOGGED}", api_version=VERSION)
+        assert [log["category"] for log in setting.properties["logs"]] == ["AmlOnlineEndpointTrafficLog"]
+
+    def test_a_workspace_that_was_there_is_kept_and_gets_a_registry(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from azure.ai.ml.entities import Workspace
+
+        for name, value in {"RESOURCE_GROUP": "rg-theirs", "WORKSPACE": "mlw-theirs", "ENDPOINT": "theirs"}.items():
+            monkeypatch.setenv(f"MLOPS_{name}", value)
+        theirs = load(DEMO)
+        world.place.management.resource_groups.create_or_update("rg-theirs", {"location": theirs.location})
+        place = Place(theirs)
+        place.ml.workspaces.begin_create(Workspace(name="mlw-theirs", location=theirs.location)).result()
+        done = {(each.kind, each.name): each.state for each in provision(theirs).resources}
+        assert done["resource group", "rg-theirs"] == "exists"
+        assert done["workspace", "mlw-theirs"] == "changed"
+        assert Place(theirs).workspace.container_registry == place.registry_id
+        assert states(provision(theirs)) == {"exists"}
+        stays = {part.kind for part in destroy(theirs, typed="rg-theirs").parts if part.state == "stays"}
+        assert stays == {"workspace", "resource group"}
+        assert place.ml.workspaces.get("mlw-theirs").name == "mlw-theirs"
+
+    def test_a_repository_whose_age_nobody_knows_gets_both_forms_of_the_subject(self, world: World) -> None:
+        """One that is known gets the form that GitHub presents for it."""
+        side = environments.load()
+
+        def planned(**known: Any) -> dict[str, tuple[str, str]]:
+            github = GitHub(side, environments.Identity("acme", "phi-train", 7, 9, **known))
+            plan = provision(world.settings, github=github, plan_only=True).resources
+            return {each.name: (each.why, each.state) for each in plan if each.kind == "federated credential"}
+
+        both, end = planned(), "environment:production"
+        plain, with_ids = f"repo:acme/phi-train:{end}", f"repo:acme@7/phi-train@9:{end}"
+        assert both["github-production"] == (plain, "exists")
+        assert both["github-production-ids"] == (with_ids, "missing")
+        assert [why for why, _ in planned(created=date(2026, 7, 14)).values() if why.endswith(end)] == [plain]
+        assert [why for why, _ in planned(created=date(2026, 7, 15)).values() if why.endswith(end)] == [with_ids]
 
     def test_what_a_person_made_counts_and_what_changed_is_mended(self, world: World) -> None:
         """A role that lost an action and a credential of another subject are; an assignment of another name is left."""
@@ -149,6 +246,110 @@ class TestTwiceIsOnce:
         assert states(provision(world.settings, github=world.github())) == {"exists"}
         known.delete(grant.scope, by_hand.name)
         grant.create()
+
+
+class TestProviders:
+    def test_looking_at_a_fresh_subscription_registers_nothing(self, world: World) -> None:
+        before = world.before
+        assert before.registered == []
+        assert states(before.plan) == {"missing"}
+        assert [each.name for each in before.plan.resources] == [each.name for each in world.first.resources]
+        assert before.destroy.parts == []
+
+    def test_the_doctor_names_each_that_is_missing(self, world: World) -> None:
+        found = {each.check: each for each in world.before.doctor.findings}
+        assert all(f"provider {name}" in found["resources"].said for name in PROVIDERS)
+        assert {found[name].outcome for name in ("alerts", "roles", "quota")} == {"skipped"}
+
+    def test_azure_refuses_what_belongs_to_one_that_is_not_registered(self, world: World) -> None:
+        """In ARM's words, by which the SDK knows it."""
+        error = world.before.refused.json()["error"]
+        assert (world.before.refused.status_code, error["code"]) == (409, "MissingSubscriptionRegistration")
+        assert error["message"] == (
+            "The subscription is not registered to use namespace 'Microsoft.ManagedIdentity'. "
+            "See https://aka.ms/rps-not-found for how to register subscriptions."
+        )
+
+    def test_provision_registers_all_of_them_and_waits(self, world: World) -> None:
+        """Nothing was refused for the want of one, although registering took half a second."""
+        lines = [json.loads(line) for line in (world.azure.home / "requests.jsonl").read_text().splitlines()]
+        asked = [line for line in lines if line["path"].endswith("/register")]
+        assert {line["path"].split("/")[-2] for line in asked} == set(PROVIDERS)
+        assert len(asked) == len(PROVIDERS)  # each once, all before the first had ended
+        after = lines[lines.index(asked[0]) :]
+        assert "Registering" in {(line["response"] or {}).get("registrationState") for line in after}
+        assert not [line for line in after if line["status"] == 409]
+
+
+class TestAlerts:
+    """In their order: each leaves what the next one begins with, the last one everything as it was."""
+
+    def check(self) -> Finding:
+        return next(
+            each for each in examine(Context(DEMO, github=False), ["alerts"]).findings if each.check == "alerts"
+        )
+
+    def changed(self, settings: Settings) -> set[str]:
+        done = provision(settings).resources
+        return {each.name for each in done if each.state in ("created", "changed")}
+
+    def test_each_alert_calls_the_group_and_says_what_to_do(self, world: World) -> None:
+        place, group = world.place, world.settings.resource_group
+        made = {one.name: one for one in place.monitor.metric_alerts.list_by_resource_group(group)}
+        wanted = alerts.wanted(world.settings)
+        assert set(made) == {names.alert(world.settings, each.name) for each in wanted}
+        for each in wanted:
+            one = made[names.alert(world.settings, each.name)]
+            assert each.todo in one.description
+            assert one.tags == names.MADE_BY
+            assert [action.action_group_id for action in one.actions] == [place.action_group_id]
+        [told] = place.monitor.action_groups.get(group, names.action_group(world.settings)).email_receivers
+        assert [told.email_address] == list(world.settings.alert_emails)
+        assert self.check().said == f"{len(wanted)} alerts tell 1 receiver"
+
+    def test_the_limits_are_data_again_and_what_a_person_added_stays(self, world: World) -> None:
+        from azure.mgmt.monitor.models import EmailReceiver
+
+        group, known = world.settings.resource_group, world.place.monitor
+        one = known.metric_alerts.get(group, names.alert(world.settings, "failing"))
+        one.criteria.all_of[0].threshold, one.enabled = 500.0, False
+        known.metric_alerts.create_or_update(group, one.name, one)
+        who = known.action_groups.get(group, names.action_group(world.settings))
+        who.email_receivers.append(EmailReceiver(name="a person", email_address="person@example.com"))
+        known.action_groups.create_or_update(group, who.name, who)
+        assert f"as the settings say: {one.name}" in self.check().said
+        assert self.changed(world.settings) == {one.name}
+        mended = known.metric_alerts.get(group, one.name)
+        assert (mended.criteria.all_of[0].threshold, mended.enabled) == (5.0, False)
+        found = self.check()
+        assert found.outcome == "ok"
+        assert found.said.endswith(f"tell 2 receivers; switched off by somebody: {one.name}")
+        mended.enabled = True
+        known.metric_alerts.create_or_update(group, one.name, mended)
+        known.metric_alerts.delete(group, names.alert(world.settings, "slow"))
+        assert names.alert(world.settings, "slow") in self.check().said
+        assert self.changed(world.settings) == {names.alert(world.settings, "slow")}
+
+    def test_without_an_address_the_plan_and_the_doctor_say_that_nobody_hears(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        known, group, name = world.place.monitor, world.settings.resource_group, names.action_group(world.settings)
+        with monkeypatch.context() as patch:
+            patch.setenv("MLOPS_ALERT_EMAILS", "")
+            nobody = load(DEMO)
+            plan = {each.name: each for each in provision(nobody, plan_only=True).resources}
+            assert (plan[name].state, plan[name].why) == ("differs", alerts.NOBODY)
+            assert self.changed(nobody) == {name}
+            assert self.check().outcome == "ok"  # the person is left
+            who = known.action_groups.get(group, name)
+            assert [each.name for each in who.email_receivers] == ["a person"]
+            who.email_receivers = []
+            known.action_groups.create_or_update(group, name, who)
+            found = self.check()
+            assert found.outcome == "failed"
+            assert "nobody is told" in found.said
+        assert self.changed(world.settings) == {name}
+        assert self.check().outcome == "ok"
 
 
 class TestRoles:
@@ -315,7 +516,7 @@ class TestDoctor:
         found = examine(Context(DEMO, github=False)).findings
         outcomes = {each.check: each.outcome for each in found}
         assert outcomes["sign-in"] == outcomes["resources"] == "ok"
-        assert outcomes["roles"] == outcomes["region"] == outcomes["quota"] == "skipped"
+        assert outcomes["roles"] == outcomes["region"] == outcomes["quota"] == outcomes["alerts"] == "skipped"
         assert "not ours to see" in next(each.said for each in found if each.check == "resources")
 
 
@@ -336,10 +537,14 @@ class TestDestroy:
         training = place.identity(world.settings.training_identity)
         place.msi.user_assigned_identities.update(group, training.name, {"tags": {"owner": "somebody"}})
         place.ml.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name="somebodys")).result()
+        kept = place.monitor.metric_alerts.get(group, names.alert(world.settings, "slow"))
+        kept.tags = {"owner": "somebody"}
+        place.monitor.metric_alerts.create_or_update(group, kept.name, kept)
         done = destroy(world.settings, typed=group)
         stays = {(part.kind, part.name) for part in done.parts if part.state == "stays"}
         assert stays == {
             ("managed identity", training.name),
+            ("metric alert", kept.name),
             ("workspace", world.settings.workspace),
             ("resource group", group),
         }
@@ -348,6 +553,8 @@ class TestDestroy:
             training.name,
         }
         assert [one.name for one in place.ml.online_endpoints.list()] == ["somebodys"]
+        assert [one.name for one in place.monitor.metric_alerts.list_by_resource_group(group)] == [kept.name]
+        assert not list(place.monitor.action_groups.list_by_resource_group(group))
         assert not list(place.authorization.role_assignments.list_for_subscription())
         again = destroy(world.settings, typed=group)
         assert "deleted" not in {part.state for part in again.parts}

@@ -47,7 +47,7 @@ def test_what_is_not_json_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_a_missing_record_says_which_and_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="run the step before"):
+    with pytest.raises(InvalidInput, match="run `python -m scripts register` that writes it"):
         records.read(records.Model, tmp_path / "none.json")
 
 

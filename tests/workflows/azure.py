@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from emulator.child_env import command_environment, github_job_environment
 from emulator.context import Settings
 from emulator.home import claim
 from emulator.processes import MARK, sweep
+from emulator.rbac import BUILT_IN
 from emulator.store import Resource, Store
 from tests.workflows.isolation import Isolation
-from tests.workflows.repository import ROOT
+from tests.workflows.repository import ROOT, TOKENS_FROM, variable
 
 OPERATION_SECONDS = "0.02"
+REPOSITORY = "acme/phi-release-train"
 STOP_SECONDS = 30.0
 # act lays these over the job's environment; the rest of the emulator's (telemetry off, promptflow's home) goes along.
 LOGIN = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_SUBSCRIPTION_ID")
@@ -109,6 +111,20 @@ class Azure:
         given = github_job_environment(self.settings, **({"subject": subject} if subject else {}), seconds=seconds)
         return {name: value for name, value in given.items() if name not in LOGIN}
 
+    def of_jobs(self) -> dict[str, str]:
+        """As `environment`, without an address for tokens: act would lay it over those of the jobs' environments."""
+        return {name: value for name, value in self.environment().items() if name != TOKENS_FROM}
+
+    def of_environments(self) -> dict[str, str]:
+        """Variables by which each GitHub environment's jobs sign in as the identity that `provision` made for it."""
+        found: dict[str, str] = {}
+        for identity in self.find(r".*/userAssignedIdentities/id-github-[^/]+"):
+            name = identity["name"].removeprefix("id-github-")
+            given = github_job_environment(self.settings, subject=f"repo:{REPOSITORY}:environment:{name}")
+            found[variable("AZURE_CLIENT_ID", name)] = identity["properties"]["clientId"]
+            found[variable(TOKENS_FROM, name)] = given[TOKENS_FROM]
+        return found
+
     def run(self, argv: list[str], cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command against it, signed in as outside GitHub; CalledProcessError with its output when it fails."""
         kept = {name: value for name, value in os.environ.items() if name != MARK}
@@ -131,6 +147,35 @@ class Azure:
             return store.find(id_regex)
         finally:
             store.close()
+
+    def identity(self, name: str) -> dict[str, str]:
+        """A managed identity's clientId and principalId."""
+        return dict(self.find(rf".*/userAssignedIdentities/{name}")[0]["properties"])
+
+    @contextlib.contextmanager
+    def without(self, role: str, identity: Mapping[str, str]) -> Iterator[None]:
+        """While this lasts the identity has the role nowhere."""
+        [guid] = [each.id for each in BUILT_IN if each.name == role]
+        lost = [
+            each
+            for each in self.find(r".*/roleAssignments/[^/]+")
+            if each["properties"]["principalId"] == identity["principalId"]
+            and each["properties"]["roleDefinitionId"].endswith(guid)
+        ]
+        assert lost, f"it does not have the role {role}"
+        store = Store(self.home / "state.db")
+        try:
+            for each in lost:
+                store.delete(each["id"])
+            yield
+        finally:
+            for each in lost:
+                store.put(each["id"], each)
+            store.close()
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Every request with its answer, oldest first."""
+        return [json.loads(line) for line in (self.home / "requests.jsonl").read_text().splitlines()]
 
     def traffic(self, endpoint: str) -> dict[str, int]:
         """The weights that are not zero."""

@@ -27,7 +27,7 @@ GREEN = {**TO_THE_VERDICT, "approve": "success", "rollout/shift": "success", "no
 
 
 def train(folder: Path, isolation: Isolation, azure: Azure, states: States) -> Act:
-    """The repository with the tiny task, led to `azure`."""
+    """The repository with the tiny task, led to `azure`. Every job signs in as its environment's own identity."""
     repository = copy(folder / "repository", states.files())
-    variables = {**azure.variables, **CONFIG, "RECIPE": make.RECIPE, "WAIT_MINUTES": "5"}
-    return Act(repository, folder / "state", isolation, azure.environment(), variables)
+    variables = {**azure.variables, **CONFIG, "RECIPE": make.RECIPE, "WAIT_MINUTES": "5", **azure.of_environments()}
+    return Act(repository, folder / "state", isolation, azure.of_jobs(), variables)

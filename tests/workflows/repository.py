@@ -20,6 +20,11 @@ REWRITES = (
     (re.compile(r"(?m)^ +queue: max( *#.*)?\n"), ""),
     (re.compile(r"(?m)^ +deployment: (true|false)( *#.*)?\n"), ""),
 )
+# On GitHub a job of an environment has that environment's variables, and an identity token that names it. act gets both
+# by the environment's name (`Azure.of_environments`).
+JOB = re.compile(r"(?ms)^  [\w-]+:\n.*?(?=^  [\w-]+:\n|\Z)")
+OF_ENVIRONMENT = re.compile(r"(?m)^    environment: ([\w-]+)\n")
+TOKENS_FROM = "ACTIONS_ID_TOKEN_REQUEST_URL"
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class Repository:
         self.git("init", "--quiet", "--initial-branch", "main")
         self.git("remote", "add", "origin", ORIGIN)
         self.git("config", "uploadpack.allowAnySHA1InWant", "true")  # as on GitHub: a checkout asks for a commit
+        self.git("config", "pack.window", "0")  # more than a hundred checkouts: half of their time went into packing
+        self.git("config", "core.compression", "0")
 
     def write(self, files: Mapping[str, str | None]) -> None:
         """Create or replace files; None removes one."""
@@ -66,7 +73,7 @@ class Repository:
             text = path.read_text(encoding="utf-8")
             for pattern, replacement in REWRITES:
                 text = pattern.sub(replacement, text)
-            path.write_text(text, encoding="utf-8")
+            path.write_text(JOB.sub(lambda job: _as_its_environment(job[0]), text), encoding="utf-8")
 
     def git(self, *arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=self.path, check=True, capture_output=True, text=True)
@@ -85,6 +92,21 @@ def copy(target: Path, files: Mapping[str, str | None] | None = None, keep: Sequ
     repository.begin()
     repository.commit(files)
     return repository
+
+
+def variable(name: str, environment: str) -> str:
+    """What act calls a variable of one environment."""
+    return f"{name}_{environment.upper().replace('-', '_')}"
+
+
+def _as_its_environment(job: str) -> str:
+    found = OF_ENVIRONMENT.search(job)
+    if not found:
+        return job
+    client, url = (variable(name, found[1]) for name in ("AZURE_CLIENT_ID", TOKENS_FROM))
+    job = job.replace("${{ vars.AZURE_CLIENT_ID }}", f"${{{{ vars.{client} || vars.AZURE_CLIENT_ID }}}}")
+    token = f"    env:\n      {TOKENS_FROM}: ${{{{ vars.{url} }}}}\n"
+    return job.replace(found[0], found[0] + token, 1)
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

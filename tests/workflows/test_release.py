@@ -183,7 +183,7 @@ def test_without_quota_for_the_candidate_the_sentence_says_what_to_ask_for(
     azure.stop()
     monkeypatch.setenv("EMULATOR_QUOTA", "standardESv3Family=4")
     azure.start()
-    done = released(replace(releases, environment=azure.environment()), azure)
+    done = released(replace(releases, environment=azure.of_jobs()), azure)
     assert done.results == {**TO_THE_VERDICT, "judge/judge": "failure"}, str(done)
     assert "Standard_E4s_v3 needs 8 more vCPUs in eastus2" in done.errors[-1]
     assert "change `serving.instance_type`" in done.errors[-1]

@@ -16,14 +16,17 @@ from data.report import check
 from data.rules import CHATS, load_rules
 from data.sources import File, Sources
 from data.tokens import Encoding
+from eval.errors import EvalError
 from eval.scores import ScoreRow, scores_digest, write_scores
 from eval.summary import RunSummary, beside
 from eval.verdict import MetricResult, invalid_verdict
 from scripts import records, storage
-from scripts.errors import Refused
-from scripts.operate import drift_facts, feedback, fresh
+from scripts.errors import InvalidInput, Refused
+from scripts.operate import drift_facts, feedback, fresh, judge, judged, windows
+from scripts.operate.drift import Signal
 from scripts.operate.facts import Fresh, Live
-from scripts.operate.policy import RETRAIN, Retrain, load
+from scripts.operate.policy import RETRAIN, JudgeSample, Retrain, load
+from tests.eval.judge_server import judge_server
 
 from .conftest import ROOT, Azure
 
@@ -178,6 +181,92 @@ def test_the_live_models_score_is_held_against_its_own_verdict(azure: Azure, tmp
     assert "another model" in look(70, model="2" * 64).why_none
     assert "another way" in look(70, judge_digest="other").why_none
     assert "no summary" in look(70, scores_digest="other").why_none
+
+
+JUDGE = "engine: promptflow-evals\nevaluators: {fluency: {}}\njudge: {service: openai-compatible, model: %s}\n"
+JUDGED = Live("ticket-triage:7", "a" * 64, 1000, SINCE, "train-7", "7" * 64, "blue", SINCE)
+SAMPLE = 35
+
+
+def said(answer: str, number: int) -> dict[str, Any]:
+    """A collected conversation."""
+    asked = [{"role": "system", "content": "Triage."}, {"role": "user", "content": f"Where is parcel {number}?"}]
+    return {"id": uuid.uuid4().hex, "model": JUDGED.model, "messages": asked, "answer": f"{answer} {number}."}
+
+
+def test_a_judge_grades_both_windows_once_and_drift_reads_it(
+    azure: Azure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a real server that judges by a rule, through the library that `evaluate` uses."""
+    monkeypatch.setattr(judge, "AT_ONCE", 15)
+    shipped = load(Retrain, RETRAIN)
+    limits = shipped.drift.model_copy(update={"min_rows": 30, "permutations": 999})
+
+    def named(model: str) -> Retrain:
+        (tmp_path / f"{model}.yaml").write_text(JUDGE % model)
+        sample = JudgeSample(metrics=str(tmp_path / f"{model}.yaml"), metric="fluency", rows=SAMPLE)
+        return shipped.model_copy(update={"drift": limits, "judge": sample})
+
+    def signal(policy: Retrain) -> Signal:
+        found = drift_facts.look(azure.settings, JUDGED, limits, NOW, policy.judge)
+        return next(each for each in found.signals if each.name == "judge_score")
+
+    for start in (FIRST, WEEK):
+        keep(azure, "statistics", start + timedelta(days=6), requests(tickets()[:60], JUDGED.model))
+    policy = named("first")
+    assert (signal(shipped).effect, signal(shipped).said) == (None, "no judge is named in the policy")
+    with judge_server() as server:
+        monkeypatch.setenv("MLOPS_JUDGE_ENDPOINT", server.url)
+        with pytest.raises(Refused, match=r"`content` is off \(serving\.collect\.content"):
+            judge.grade(azure.settings, JUDGED, policy, NOW)
+        keep(azure, "content", FIRST + timedelta(hours=9), [said("It is on its way,", n) for n in range(20)])
+        keep(azure, "content", FIRST + timedelta(hours=9), [{**said("x", 0), "model": "ticket-triage:6"}] * 40)
+        few = judge.grade(azure.settings, JUDGED, policy, NOW)
+        assert "20 conversations are kept" in few.why_none
+        assert not server.requests, "what could say nothing is not paid for"
+        keep(azure, "content", FIRST + timedelta(days=2), [said("It is on its way,", n) for n in range(20, 40)])
+        keep(azure, "content", WEEK + timedelta(days=2), [said("no idea where it is,", n) for n in range(40)])
+
+        server.reply = "I would rather not say"
+        with pytest.raises(EvalError, match="gave no fluency from 1 to 5"):
+            judge.grade(azure.settings, JUDGED, policy, NOW)
+        assert signal(policy).effect is None
+        assert "has not graded all of its sample" in signal(policy).said, "a judge that failed says nothing good"
+        server.reply, before = None, len(server.requests)
+        done = judge.grade(azure.settings, JUDGED, policy, NOW)
+        assert [(each.kept, each.graded, each.new) for each in done.windows] == [(40, SAMPLE, SAMPLE)] * 2
+        assert [each.mean for each in done.windows] == [5.0, 3.0]
+        assert len(server.requests) - before == 2 * SAMPLE
+        again = judge.grade(azure.settings, JUDGED, policy, NOW + timedelta(days=2))
+        assert [each.new for each in again.windows] == [0, 0]
+        assert len(server.requests) - before == 2 * SAMPLE, "the second look asks nothing"
+    found = signal(policy)
+    assert found.drifted, found
+    assert found.effect == pytest.approx(1.0)
+    # Of a judge that changed nothing is known, whatever the one before it said.
+    assert (signal(named("second")).effect, signal(named("second")).drifted) == (None, False)
+
+    # Half a sample is none: what a judge graded before it failed is kept, and not read.
+    box, metrics = storage.container(azure.settings), judged.judge(policy.judge)[1]  # type: ignore[arg-type]
+    name = judged.place(azure.settings.endpoint, JUDGED, windows.last_week(NOW)[0], metrics)
+    whole = judged.read(box, name, metrics)
+    assert whole
+    half = whole.model_copy(update={"grades": dict(list(whole.grades.items())[:15])})
+    judged.write(box, name, half)
+    assert signal(policy).effect is None
+    with judge_server() as server:
+        monkeypatch.setenv("MLOPS_JUDGE_ENDPOINT", server.url)
+        assert [each.new for each in judge.grade(azure.settings, JUDGED, policy, NOW).windows] == [0, SAMPLE - 15]
+        assert len(server.requests) == SAMPLE - 15, "only what has no grade is asked for"
+    assert judged.read(box, name, metrics) == whole
+
+
+def test_without_a_judge_in_the_policy_the_command_says_where_to_name_one(azure: Azure, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="set `judge` in the policy"):
+        judge.grade(azure.settings, JUDGED, load(Retrain, RETRAIN), NOW)
+    ran = azure.command("data", "judge", "--out", str(tmp_path / "judged.json"))
+    assert (ran.code, ran.outputs) == (3, {})
+    assert "No judge is named" in ran.error
 
 
 def test_the_shipped_settings_keep_no_text() -> None:

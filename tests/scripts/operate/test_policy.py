@@ -21,6 +21,8 @@ WRONG = [
     *((path, key, wrong) for path, key in NUMBERS for wrong in (-1, 0, float("nan"), float("inf"), "100", None, True)),
     (policies.RETRAIN, "age_period", "week"),
     (policies.RETRAIN, "changed_data_of_unknown_size", "maybe"),
+    (policies.RETRAIN, "judge", {"metrics": "eval/judge.yaml", "metric": "groundedness", "rows": 500}),
+    (policies.RETRAIN, "judge", {"metrics": "eval/judge.yaml", "metric": "fluency", "rows": 20}),
     (policies.REAP, "keep_clusters", "gpu"),
     (policies.REAP, "retention_hours", 1e300),
 ]
@@ -56,3 +58,11 @@ def test_what_is_not_a_policy_is_one_sentence(tmp_path: Path, text: bytes) -> No
         with pytest.raises(InvalidInput, match=r"policy\.yaml") as refused:
             policies.load(kind, path)
         assert "\n" not in str(refused.value)
+
+
+def test_a_sample_that_could_say_nothing_is_refused(tmp_path: Path) -> None:
+    sample = {"metrics": "eval/judge.yaml", "metric": "fluency", "rows": 499}
+    changed = tmp_path / "retrain.yaml"
+    changed.write_text(yaml.safe_dump({**yaml.safe_load(policies.RETRAIN.read_text()), "judge": sample}))
+    with pytest.raises(InvalidInput, match=r"judge\.rows must be at least drift\.min_rows \(500\)"):
+        policies.load(policies.Retrain, changed)

@@ -13,7 +13,8 @@ from scripts.operate.finding import Finding
 from scripts.operate.leftovers import Checkpoints, ModelVersion
 from scripts.operate.leftovers_facts import FOLDER, writes_to
 from scripts.operate.policy import REAP, Reap, load
-from scripts.operate.reap import Colour, Compute, Endpoint, Facts, Rollout, plan
+from scripts.operate.reap import plan
+from scripts.operate.reap_things import Colour, Compute, Endpoint, Facts, Rollout
 from scripts.training_job import ENDED
 
 SHIPPED = load(Reap, REAP)

@@ -84,6 +84,7 @@ policies = st.builds(
     min_fresh_rows=st.integers(30, 200),
     min_score_drop=st.floats(0.001, 0.5),
     drift=st.just(SHIPPED.drift),
+    judge=st.none(),
 )
 
 
@@ -170,7 +171,8 @@ def test_changed_data_of_unknown_size(rows: int | None, allowed: bool) -> None:
     policy = SHIPPED.model_copy(update={"changed_data_of_unknown_size": allowed})
     decision = decide(replace(facts, live=replace(facts.live, rows=rows)), policy, NOW)
     assert decision.retrain is allowed
-    assert "unknown" in decision.said
+    assert "by how much is unknown" in decision.reasons[0].said
+    assert allowed or "nothing is known of data" in decision.said
 
 
 def test_age_asks_once_a_period_and_again_in_the_next() -> None:
@@ -245,7 +247,9 @@ def test_drift_is_a_reason_only_with_data_that_the_live_model_does_not_know() ->
 def test_no_evidence_of_drift_is_said_and_is_no_reason(drift: Drift | None) -> None:
     decision = decide(known(**FEW_NEW, drift=drift), SHIPPED, NOW)
     assert not decision.retrain
-    assert "no evidence about the prompts" in decision.said and "no evidence about the answers" in decision.said
+    assert decision.said.endswith("nothing is known of base model, score, prompts, answers.")
+    said = {reason.name: reason.said for reason in decision.reasons}
+    assert all(f"no evidence about the {name}" in said[name] for name in ("prompts", "answers"))
 
 
 def test_another_base_revision_is_a_reason_once() -> None:

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from scripts.rollout.state import GOING_BACK, TERMINAL, Phase, nonzero
 from tests.scripts.rollout.rehearsal import Rehearsal, policy
 
-POLICY = policy()
+POLICY, UNSHADOWED = policy(), policy(shadow={"percent": 0, "minutes": 0})
 RUNS = int(os.environ.get("ROLLOUT_RUNS", "2000"))
 REACHED: Counter[Phase] = Counter()
 ENDS: Counter[str] = Counter()
@@ -31,8 +31,7 @@ class Histories(RuleBasedStateMachine):
     )
     def begin(self, first: int, calm: int, comes_up: bool, approved: int, silent: bool, shadow: bool) -> None:
         """Some minutes in which all is well, so that what follows meets every stage."""
-        rules = POLICY if shadow else policy(shadow={"percent": 0, "minutes": 0})
-        self.r = Rehearsal(rules, first=first == 0)
+        self.r = Rehearsal(POLICY if shadow else UNSHADOWED, first=first == 0)
         if approved:
             self.r.approve()
         if comes_up:

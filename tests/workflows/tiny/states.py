@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts import digests
-from tests.workflows.azure import Azure
+from tests.workflows.azure import REPOSITORY, Azure
 from tests.workflows.isolation import Isolation
 from tests.workflows.repository import copy
 from tests.workflows.tiny import make
@@ -61,7 +61,7 @@ class States:
         out, repository = self.folder / "out", copy(self.folder / "repository", self.files()).path
         for name, steps in {
             "provisioned": (
-                ["provision", "--out", out / "provision.json"],
+                ["provision", "--repository", REPOSITORY, "--out", out / "provision.json"],
                 ["data", "--out", out / "dataset.json"],
                 ["register", "--folder", self.base_model, "--name", make.BASE, "--out", out / "base.json"],
             ),

@@ -1,104 +1,14 @@
-"""What one environment consists of in Azure, each after what it needs. Roles: roles.py."""
+"""What a train works with: workspace, cluster, environments, endpoint, each after what it needs."""
 
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from scripts import digests
 from scripts.errors import InvalidInput
 from scripts.provision import names
-from scripts.provision.place import REGISTRY_VERSION, NotSeen, Place
+from scripts.provision.diagnostics import diagnostics
+from scripts.provision.place import Place
 from scripts.provision.resource import Resource
 from scripts.settings import Image
-
-# Of whom a subscription must have heard before anything of theirs can be made in it.
-PROVIDERS = {
-    "Microsoft.MachineLearningServices": "workspace, cluster, endpoint",
-    "Microsoft.ContainerRegistry": "images of the environments",
-    "Microsoft.KeyVault": "the workspace's own secrets",
-    "Microsoft.Storage": "data, models, verdicts",
-    "Microsoft.Insights": "metrics and logs",
-    "Microsoft.ManagedIdentity": "identities without secrets",
-}
-DIAGNOSTIC_VERSION = "2021-05-01-preview"
-TRAFFIC_LOG = "AmlOnlineEndpointTrafficLog"
-SETTING = "requests"
-
-
-def foundation(place: Place) -> list[Resource]:
-    """Providers, group, identities, registry: what a workspace is built on."""
-    settings, groups = place.settings, place.management.resource_groups
-    group = settings.resource_group
-    return [
-        *(provider(place, name, why) for name, why in PROVIDERS.items()),
-        Resource(
-            "resource group",
-            group,
-            lambda: groups.get(group),
-            lambda: groups.create_or_update(group, {"location": settings.location, "tags": names.MADE_BY}),
-            where=settings.location,
-            why="holds all of it",
-            stays=names.foreign,
-        ),
-        identity(place, settings.endpoint_identity, "the endpoint reads its image and model as this"),
-        identity(place, settings.training_identity, "the cluster reads data and writes outputs as this"),
-        registry(place),
-    ]
-
-
-def provider(place: Place, namespace: str, why: str) -> Resource:
-    def look() -> object | None:
-        found = place.management.providers.get(namespace)
-        return found if found.registration_state in ("Registered", "Registering") else None
-
-    return Resource(
-        "provider",
-        namespace,
-        look,
-        lambda: place.management.providers.register(namespace),
-        where="subscription",
-        why=why,
-    )
-
-
-def identity(place: Place, name: str, why: str) -> Resource:
-    group, known = place.settings.resource_group, place.msi.user_assigned_identities
-    wanted = {"location": place.settings.location, "tags": names.MADE_BY}
-    return Resource(
-        "managed identity",
-        name,
-        lambda: known.get(group, name),
-        lambda: known.create_or_update(group, name, wanted),
-        where=group,
-        why=why,
-        stays=names.foreign,
-        remove=lambda: known.delete(group, name),
-    )
-
-
-def registry(place: Place) -> Resource:
-    """Made before the workspace, because the endpoint's right to pull from it is given here and not by the service."""
-    settings, known = place.settings, place.management.resources
-
-    def create() -> None:
-        wanted = {
-            "location": settings.location,
-            "tags": names.MADE_BY,
-            "sku": {"name": "Standard"},
-            "properties": {"adminUserEnabled": False},
-        }
-        known.begin_create_or_update_by_id(place.registry_id, wanted, api_version=REGISTRY_VERSION).result()
-
-    return Resource(
-        "container registry",
-        place.registry_id.rpartition("/")[2],
-        lambda: known.get_by_id(place.registry_id, api_version=REGISTRY_VERSION),
-        create,
-        where=settings.resource_group,
-        why="images of the two environments; no admin account",
-        stays=names.foreign,
-        remove=lambda: known.begin_delete_by_id(place.registry_id, api_version=REGISTRY_VERSION).result(),
-    )
 
 
 def workplace(place: Place) -> list[Resource]:
@@ -229,36 +139,6 @@ def endpoint(place: Place) -> Resource:
         why="Entra tokens only",
         stays=names.foreign,
         remove=lambda: known.begin_delete(settings.endpoint).result(),
-    )
-
-
-def diagnostics(place: Place) -> Resource:
-    """One row per request in Log Analytics, for `monitor: request-log`."""
-    known, target = place.management.resources, f"{place.endpoint_id}/providers/Microsoft.Insights/diagnosticSettings"
-    path = f"{target}/{SETTING}"
-
-    def create() -> None:
-        logs = [{"category": TRAFFIC_LOG, "enabled": True}]
-        wanted = {"properties": {"workspaceId": place.log_id, "logs": logs}}
-        known.begin_create_or_update_by_id(path, wanted, api_version=DIAGNOSTIC_VERSION).result()
-
-    def differs(found: Any) -> bool:
-        kept = found.properties or {}
-        logged = [log["category"] for log in kept.get("logs") or [] if log.get("enabled")]
-        with suppress(NotSeen):  # whoever may not see the log cannot say that it is another one
-            return TRAFFIC_LOG not in logged or str(kept.get("workspaceId", "")).lower() != place.log_id.lower()
-        return TRAFFIC_LOG not in logged
-
-    return Resource(
-        "diagnostic setting",
-        SETTING,
-        lambda: known.get_by_id(path, api_version=DIAGNOSTIC_VERSION),
-        create,
-        where=place.settings.endpoint,
-        why="a row per request in Log Analytics",
-        differs=differs,
-        stays=lambda _: "",  # its name and its place are ours
-        remove=lambda: known.begin_delete_by_id(path, api_version=DIAGNOSTIC_VERSION).result(),
     )
 
 
