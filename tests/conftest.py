@@ -5,8 +5,10 @@ Left alone, promptflow's first import would set up telemetry and a service.
 
 import gc
 import os
+import sys
 from pathlib import Path
 
+import absl.logging
 import pytest
 
 # Tests say themselves when they play a GitHub job; where they run is told to people alone, in the job's summary.
@@ -22,6 +24,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 from eval.promptflow_home import HOME, prepare  # noqa: E402
 from eval.startup import let_imports_be  # noqa: E402
+
+# promptflow-evals brings this logger. Its handler keeps the stderr that it finds, and an import of MLflow closes that:
+# mid-test that is pytest's own file.
+absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 os.environ.pop(HOME, None)  # one for each process: a worker of pytest-xdist would share the first one's
 prepare()

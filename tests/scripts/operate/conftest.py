@@ -16,6 +16,7 @@ from emulator.command import command_env
 from emulator.context import Settings as EmulatorSettings
 from emulator.launcher import Options, start_serve, stop_serve
 from emulator.processes import MARK
+from eval.promptflow_home import HOME
 from scripts import settings as settings_of
 from scripts.settings import Settings
 
@@ -135,7 +136,7 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azure]:
         variables = command_env(EmulatorSettings.load(home))
         variables.pop(MARK)  # or the local Azure ML would sweep us away when it stops
         os.environ.clear()
-        os.environ.update(variables)
+        os.environ.update(variables | {HOME: before[HOME]})  # promptflow may be imported here, and stays at its home
         settings = settings_of.load(config)
         provision(settings)
         yield Azure(folder, config, settings, azure_ml.client(settings))
