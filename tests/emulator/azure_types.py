@@ -22,6 +22,8 @@ LEAVES: dict[str, Callable[[Type, Any], bool]] = {
     "IntegerType": lambda _, value: type(value) is int,
     "BooleanType": lambda _, value: type(value) is bool,
 }
+# Microsoft's type files know no fractions: a number of the specification is an IntegerType there as well.
+FRACTIONS = {"samplingRate"}
 # The types require it, and no answer of the service has it: secrets are read with listSecrets alone.
 WRITE_ONLY = {"secrets"}
 
@@ -86,6 +88,8 @@ class Types:
             if request and each["flags"] & READ_ONLY and not constant and value.get(name) is not None:
                 yield f"{where}.{name}: is read-only"
         for name, each in value.items():
+            if name in FRACTIONS and type(each) is float:
+                continue
             if name in properties:
                 yield from self.check(self.at(properties[name]["type"]), each, f"{where}.{name}", request=request)
             elif others:
