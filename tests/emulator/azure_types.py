@@ -88,7 +88,7 @@ class Types:
             if request and each["flags"] & READ_ONLY and not constant and value.get(name) is not None:
                 yield f"{where}.{name}: is read-only"
         for name, each in value.items():
-            if name in FRACTIONS and type(each) is float:
+            if name in properties and name in FRACTIONS and type(each) is float:
                 continue
             if name in properties:
                 yield from self.check(self.at(properties[name]["type"]), each, f"{where}.{name}", request=request)
