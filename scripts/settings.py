@@ -21,6 +21,8 @@ class Compute(Part):
 
     name: str
     size: str
+    # low_priority: cheaper nodes that Azure may take away; a job goes on from its checkpoints (scripts/resubmit.py).
+    tier: Literal["dedicated", "low_priority"] = "dedicated"
     max_instances: int = Field(1, ge=1)
     idle_seconds: int = Field(120, ge=60)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from scripts import azure_ml, digests, records, sweep, training_size
+from scripts import azure_ml, digests, records, resubmit, sweep, training_size
 from scripts.cost import estimate, hours, prices, runs
 from scripts.errors import AzureFailed, InvalidInput
 from scripts.settings import Settings
@@ -153,17 +153,24 @@ def train(
         return runs.submitted(work, settings.compute.size, asked)
 
     with azure_ml.explained(f"Training job {work.name}"):
-        job, attached = submit_or_attach(ml, settings, work, affordable, commit=commit, retry_failed=retry_failed)
-        if wait_seconds is not None:
-            job = wait(ml, job, wait_seconds)
-            if status(job) not in ENDED:
-                return Waiting(job_name=str(job.name), status=status(job), studio_url=str(job.studio_url))
-        if status(job) != "Completed":
-            said = follow(ml, str(job.name))
+        until = None if wait_seconds is None else started + wait_seconds
+        again = retry_failed
+        while True:
+            job, attached = submit_or_attach(ml, settings, work, affordable, commit=commit, retry_failed=again)
+            if until is not None:
+                job = wait(ml, job, until - time.monotonic())
+                if status(job) not in ENDED:
+                    return Waiting(job_name=str(job.name), status=status(job), studio_url=str(job.studio_url))
+            said = "" if status(job) == "Completed" else follow(ml, str(job.name))
             job = ml.jobs.get(job.name)
-            if status(job) != "Completed":
+            if status(job) == "Completed":
+                break
+            step = resubmit.goes_on(settings, work, status(job), job.tags or {})
+            if step is None:
                 report_failure(ml, job)
                 raise AzureFailed(f"Training job {job.name} ended as {status(job)}{said}; its log: {job.studio_url}.")
+            tell(f"{job.name} ended as {status(job)} with step {step} kept: the next try goes on from there")
+            again = False
         name = sweep.best_trial(job) if work.sweep else str(job.name)
         metrics = measured(ml, name)
         cost = runs.settle(ml, settings, work, job, metrics)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceNotFoundError
 
-from scripts import azure_ml, records, sweep
+from scripts import azure_ml, records, resubmit, sweep
 from scripts.errors import AzureFailed, InvalidInput
 from scripts.provision import environment_version
 from scripts.settings import Settings
@@ -84,19 +84,19 @@ def submit_or_attach(
     """Find the job of this name, or its last retry, and submit only when there is none.
 
     `affordable` is asked before anything is uploaded: it raises Refused, or gives tags for the new job. A job that
-    failed is not paid for again unless that was asked for: each retry has a name of its own.
+    failed is not paid for again unless that was asked for, or it lost its node: each retry has a name of its own.
     """
     for attempt in range(1, 11):
         name = work.name if attempt == 1 else f"{work.name}-retry{attempt - 1}"
         try:
             job = ml.jobs.get(name)
         except ResourceNotFoundError:
-            told = affordable()
+            told = {**affordable(), **resubmit.tags(settings, work)}
             with azure_ml.waiting(f"Submitting {name}"):
                 return ml.jobs.create_or_update(command_job(settings, work, name, commit, told)), False
         if status(job) not in ENDED_BADLY:
             return job, True
-        if not retry_failed:
+        if not retry_failed and resubmit.goes_on(settings, work, status(job), job.tags or {}) is None:
             # A later retry may exist and have done better: look for it, but make none.
             try:
                 ml.jobs.get(f"{work.name}-retry{attempt}")

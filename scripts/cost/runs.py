@@ -65,7 +65,7 @@ def cluster_tier(ml: "MLClient", settings: Settings) -> prices.Tier:
         try:
             found = str(getattr(ml.compute.get(settings.compute.name), "tier", None) or "dedicated")
         except ResourceNotFoundError:
-            found = "dedicated"
+            found = settings.compute.tier
     return "low_priority" if found.lower().replace("_", "") == "lowpriority" else "dedicated"
 
 

@@ -75,7 +75,10 @@ def check(context: Context) -> str:
 
 
 def needs_of(settings: Settings, sizes: Iterable[Any]) -> list[Need]:
-    """What one training node and two deployments take. Raises Refused for a size that Azure ML does not have."""
+    """What one training node and two deployments take. Raises Refused for a size that Azure ML does not have.
+
+    Low-priority nodes take nothing of their family: Azure counts them all against one quota of their own.
+    """
     known = {str(each.name).lower(): each for each in sizes}
     serving, found = settings.serving, []
     for where, size in (("compute.size", settings.compute.size), ("serving.instance_type", serving.instance_type)):
@@ -85,6 +88,8 @@ def needs_of(settings: Settings, sizes: Iterable[Any]) -> list[Need]:
         vcpus = int(quota.value(entity, "v_cp_us", "vCPUs"))
         if where == "serving.instance_type":
             vcpus = COLOURS * quota.serving_vcpus(size, vcpus, serving.instance_count)
+        elif settings.compute.tier == "low_priority":
+            continue
         found.append(Need(where, size, str(entity.family), vcpus))
     return found
 

@@ -72,13 +72,14 @@ def cluster(place: Place) -> Resource:
     from azure.ai.ml.entities import AmlCompute, IdentityConfiguration, ManagedIdentityConfiguration
 
     compute, known = place.settings.compute, place.ml.compute
+    nodes = f"{compute.tier.replace('_', '-')} nodes of {compute.size}"
     wanted = AmlCompute(
         name=compute.name,
         size=compute.size,
         min_instances=0,
         max_instances=compute.max_instances,
         idle_time_before_scale_down=compute.idle_seconds,
-        tier="dedicated",
+        tier=compute.tier,
         tags=names.MADE_BY,
         identity=IdentityConfiguration(
             type="user_assigned",
@@ -93,7 +94,7 @@ def cluster(place: Place) -> Resource:
         lambda: known.get(compute.name),
         lambda: known.begin_create_or_update(wanted).result(),
         where=place.settings.workspace,
-        why=f"0 to {compute.max_instances} nodes of {compute.size}, back to 0 after {compute.idle_seconds} s",
+        why=f"0 to {compute.max_instances} {nodes}, back to 0 after {compute.idle_seconds} s",
         stays=names.foreign,
         remove=lambda: known.begin_delete(compute.name).result(),
     )

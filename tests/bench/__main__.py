@@ -14,10 +14,10 @@ def main() -> int:
     if unknown := [name for name in sys.argv[1:] if name not in names]:
         print(f"✗ There is no benchmark {unknown[0]}: choose from {', '.join(names)}.", file=sys.stderr)
         return 3
+    OUT.mkdir(parents=True, exist_ok=True)  # some work beside it
     for name in sys.argv[1:] or names:
         print(f"▶ {name}", flush=True)
         rows = importlib.import_module(f"tests.bench.{name}").run()
-        OUT.mkdir(parents=True, exist_ok=True)
         (OUT / f"{name}.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
         for row in rows:
             said = f"{row['ours']:.3g} {row['unit']} against {row['other']:.3g} ({row['other_is']})"

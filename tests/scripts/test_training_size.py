@@ -1,11 +1,13 @@
 """A recipe that the compute cannot run is one sentence before anything is asked of Azure."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from scripts import settings
+from scripts.doctor.quota import needs_of
 from scripts.errors import InvalidInput
 from scripts.train import Plan, train
 from scripts.training_size import GPU_FAMILY, GPUS, Scale, check
@@ -45,3 +47,16 @@ def test_the_command_refuses_before_it_signs_in(monkeypatch: pytest.MonkeyPatch)
     work = Plan(recipe="a100_lora", data_asset="azureml:a:1", base_model="b", scale=Scale(**known), **parts)
     with pytest.raises(InvalidInput, match="needs a GPU"):
         train(values, work)
+
+
+@pytest.mark.parametrize(("tier", "where"), [("dedicated", True), ("low_priority", False)])
+def test_low_priority_nodes_take_nothing_of_the_quota_of_their_family(
+    tier: str, where: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("AZURE_SUBSCRIPTION_ID", "0" * 8)
+    monkeypatch.setenv("MLOPS_COMPUTE__TIER", tier)
+    values = settings.load(Path("scripts/environments/production.yaml"))
+    size = SimpleNamespace(name=values.compute.size, v_cp_us=24, family="a100")
+    found = {need.where for need in needs_of(values, [size])}
+    assert found == ({"compute.size", "serving.instance_type"} if where else {"serving.instance_type"})
