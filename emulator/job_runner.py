@@ -10,6 +10,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import isodate
 
@@ -55,6 +56,13 @@ class JobRun:
             self.runtime.emulator.processes.stop(self.process)
 
 
+class Run(Protocol):
+    """What has a status: a job's run, or a sweep's."""
+
+    runtime: Runtime
+    job_id: str
+
+
 class Cancelled(Exception):
     pass
 
@@ -70,7 +78,7 @@ def start(runtime: Runtime, job: Resource) -> JobRun:
     return run
 
 
-def set_status(run: JobRun, status: str, error: dict[str, str] | None = None) -> None:
+def set_status(run: Run, status: str, error: dict[str, str] | None = None) -> None:
     """Move a job on. A job that has ended stays as it ended."""
 
     def change(job: Resource) -> None:
