@@ -25,7 +25,7 @@ _BE = (
     r"|you re|you have|be(?:come)?)"
 )
 _LIMITS = (
-    r"(?:restriction|restraint|filter|content polic|ethic|censor|safety|moral|limitation|guardrail"
+    r"(?:restriction|filter|content polic|ethic|censor|safety|moral|limitation|guardrail"
     r"|guideline|limits|rules)"
 )
 _HOW = (

@@ -40,18 +40,13 @@ class Service:
         from azure.core import PipelineClient
         from azure.core.pipeline.policies import BearerTokenCredentialPolicy
 
-        self.seconds = SECONDS
-        self._client: Any = PipelineClient(
-            endpoint.strip().rstrip("/"),
-            policies=[BearerTokenCredentialPolicy(credential(), SCOPE)],
-            connection_timeout=CALL_SECONDS,
-            read_timeout=CALL_SECONDS,
-        )
+        self._endpoint = endpoint.strip().rstrip("/")
+        self._client: Any = PipelineClient(self._endpoint, policies=[BearerTokenCredentialPolicy(credential(), SCOPE)])
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="content-safety")
 
     def judge(self, text: str, where: Where) -> Finding | None:
         """The worst of what was found, an injection before harm. Raises Undecided."""
-        until = time.monotonic() + self.seconds
+        until = time.monotonic() + SECONDS
         pieces = [text[at : at + LONGEST] for at in range(0, max(1, len(text) - OVERLAP), LONGEST - OVERLAP)]
         shields = [self._pool.submit(self._attacked, piece, until) for piece in pieces if where == "prompt"]
         grades = [self._pool.submit(self._severities, piece, until) for piece in pieces]
@@ -95,17 +90,16 @@ class Service:
             if left <= 0:
                 break
             try:
-                request = HttpRequest("POST", f"/contentsafety/text:{verb}?api-version={API_VERSION}", json=body)
+                url = f"{self._endpoint}/contentsafety/text:{verb}?api-version={API_VERSION}"
+                request = HttpRequest("POST", url, json=body)
                 reply = self._client.send_request(
                     request, connection_timeout=min(left, CALL_SECONDS), read_timeout=min(left, CALL_SECONDS)
                 )
                 if reply.status_code == 200:
                     found = reply.json()
                     return found if isinstance(found, dict) else {}
-                why, after = (
-                    f"it answered HTTP {reply.status_code}",
-                    _seconds(reply.headers.get("Retry-After"), attempt),
-                )
+                why = f"it answered HTTP {reply.status_code}"
+                after = _seconds(reply.headers.get("Retry-After"), attempt)
                 if reply.status_code not in NOT_NOW:
                     break
             except ClientAuthenticationError:
