@@ -154,3 +154,12 @@ def test_what_is_held_back_of_a_growing_answer_is_enough() -> None:
         else:
             pytest.fail(f"not found: {phrase}")
         assert phrase[:10] not in sent
+
+
+def test_looking_costs_less_than_a_millisecond() -> None:
+    """On average over live conversations; measured a tenth of that (docs/content-filter.md)."""
+    talks = [json.loads(line)["messages"] for line in (ROOT / "data" / "live.jsonl").open(encoding="utf-8")]
+    started = time.process_time()
+    for talk in talks:
+        LOCAL.prompt(talk)
+    assert time.process_time() - started < 0.001 * len(talks)
