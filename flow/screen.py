@@ -127,8 +127,8 @@ def _injection(text: str, folded: str) -> str:
     return "encoded" if hidden and _first(_INJECTION, hidden) else ""
 
 
-SPELT = re.compile(r"(?<![^\W_])(?:[^\W_][\W_]{1,2}){5,}[^\W_](?![^\W_])")
-MIXED = re.compile(r"[a-z][013457@$]|[013457@$][a-z]")
+SPELT = re.compile(r"(?<![a-z\d])(?:[a-z\d][\W_]{1,2}){5,}[a-z\d](?![a-z\d])")
+MIXED = re.compile(r"[013457@$](?=[a-z])|(?<=[a-z])[013457@$]")
 GAPS = re.compile(GAP)
 TAGS = 0xE0000  # where ASCII lies a second time, as characters that nobody sees
 CODED = re.compile(r"(?<![\w+/-])[\w+/-]{24,}+={0,2}", re.ASCII)

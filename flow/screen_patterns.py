@@ -43,13 +43,13 @@ INJECTION: tuple[Row, ...] = (
     ),
     (
         "override",
-        ("everything", "anything", "all", "what"),
+        ("ignore", "disregard", "forget"),
         r"\b(?:ignore|disregard|forget) (?:everything|anything|all|what) (?:that )?"
         r"(?:(?:you )?(?:were|have been|ve been) (?:told|given|instructed|taught)|above\b|before this|you know)",
     ),
     (
         "override",
-        ("your",),
+        ("task", "instruct", "goal", "objective", "purpose", "role", "job"),
         r"\byour (?:new|real|actual|only) (?:task|job|instruction|goal|objective|role|purpose)s? (?:is|are)\b",
     ),
     (
