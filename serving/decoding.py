@@ -1,5 +1,7 @@
 """What one request asks of the model, and how its next token is chosen."""
 
+import queue
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -18,7 +20,7 @@ class Sampling:
     logprobs: bool = False  # also tell how likely each chosen token was
 
 
-@dataclass
+@dataclass(eq=False)
 class Request:
     prompt: list[int]
     sampling: Sampling
@@ -28,6 +30,23 @@ class Request:
     done: Future[None] = field(default_factory=Future)
     abandoned: bool = False  # nobody waits any more; set by the server's thread, read by the model's
     generator: torch.Generator | None = None
+    # Where each token goes as it is chosen, then None; for who cannot wait for the whole answer.
+    tokens: "queue.SimpleQueue[int | None] | None" = None
+    # Moments by time.monotonic(): handed in, into the batch, out of it.
+    asked: float = field(default_factory=time.monotonic)
+    started: float = 0.0
+    ended: float = 0.0
+
+    def end(self, error: Exception | None = None) -> None:
+        """Wake up who waits for it: it has its finish reason, or failed with `error`."""
+        self.ended = time.monotonic()
+        self.started = self.started or self.ended
+        if error is None:
+            self.done.set_result(None)
+        else:
+            self.done.set_exception(error)
+        if self.tokens is not None:
+            self.tokens.put(None)
 
     def length(self) -> int:
         """Tokens in the row: the newest answer token is not in it yet."""
