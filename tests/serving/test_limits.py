@@ -30,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     make_tokenizer().save_pretrained(root / "tiny")
     settings = {
         "MAX_BATCH_SIZE": "2", "MAX_QUEUED_REQUESTS": "1", "MAX_OUTPUT_TOKENS": "60000",
-        "SCORING_TIMEOUT_MS": str(TIMEOUT_SECONDS * 1000), "CLIENT_TIMEOUT_MS": "4000",
+        "SCORING_TIMEOUT_MS": str(TIMEOUT_SECONDS * 1000), "CLIENT_TIMEOUT_MS": "1500",
     }  # fmt: skip
     with serve(root, root / "log", **settings) as server:
         yield server
@@ -67,7 +67,7 @@ def _busy(server: Server, streams: int) -> Iterator[list[Iterator[Any]]]:
 
 
 def test_too_many_are_refused_at_once_and_probes_and_feedback_never(server: Server, client: httpx.Client) -> None:
-    with _busy(server, 2), ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, _busy(server, 2):
         waiting = pool.submit(post, client, {**SHORT, "max_tokens": 3})
         time.sleep(0.5)
         started = time.monotonic()
