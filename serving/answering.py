@@ -23,6 +23,10 @@ class Gone(Exception):
     """The client has closed its connection: nobody reads what would be said."""
 
 
+class Filtered(Exception):
+    """No more of this answer may go out."""
+
+
 def answered(requests: Sequence[Request], decode: Decode, stops: Sequence[str], deadline: float) -> list[Answer]:
     """The answers when all are there. Raises Late after `deadline` (time.monotonic()), Gone, what the model raised."""
     if stops:
@@ -51,6 +55,26 @@ def written(request: Request, writer: Writer, deadline: float) -> Iterator[str]:
             return
     _check_it_ended(request)
     yield writer.end()
+
+
+def held_back(pieces: Iterable[str], look: Callable[[str], None], window: int) -> Iterator[str]:
+    """The pieces of an answer once somebody has looked at them: `look` gets all of the text so far, after every
+    `window` characters and at the end, and raises Filtered when it may not go on.
+
+    What goes out was looked at together with the `window` characters behind it, so nothing of up to so many is told
+    by halves.
+    """
+    text, sent, seen = "", 0, 0
+    for piece in pieces:
+        text += piece
+        if len(text) - seen >= window:
+            look(text)
+            seen, free = len(text), len(text) - window
+            if free > sent:
+                yield text[sent:free]
+                sent = free
+    look(text)
+    yield text[sent:]
 
 
 def streamed(
@@ -83,6 +107,9 @@ def streamed(
         yield replies.DONE
     except Gone:
         return
+    except Filtered:
+        yield replies.chunk(heading, None, None, "content_filter")
+        yield replies.DONE
     except Late:
         yield replies.failure(problem(504, TOO_LATE))
     except Exception:

@@ -124,10 +124,10 @@ def respond(to: Service, body: str, identity: str = "", client: socket.socket | 
         if call.stream:
             writer = Writer(to.prompts.decode, call.stops)
             pieces = written(requests[0], writer, deadline)
-            first = next(pieces)  # what fails before the first token has a status of its own
+            pieces = chain([next(pieces)], pieces)  # what fails before the first token has a status of its own
             done = partial(_took_note, to, call, identity, requests)
             events = streamed(
-                chain([first], pieces), requests[0], writer, heading, usage=call.usage, done=lambda it: done([it])
+                pieces, requests[0], writer, heading, usage=call.usage, done=lambda answer: done([answer])
             )
             return Reply(events, told(identity, requests), held.pop_all().close)
         answers = answered(requests, to.prompts.decode, call.stops, deadline)
