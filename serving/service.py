@@ -89,7 +89,7 @@ def _engine(model: Callable[[], Any], rows: int, kept: int) -> Any:
 
 def _model(folder: Path) -> Any:
     import torch
-    from engine import pack_linears
+    from packing import pack_linears
     from transformers import AutoModelForCausalLM
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
