@@ -81,7 +81,9 @@ def test_a_client_that_left_gets_nothing_more() -> None:
     request = followed([65, 66], "cancelled")
     with pytest.raises(Gone):
         list(written(request, Writer(PROMPTS.decode), time.monotonic() + 5))
-    assert len(events(followed([65], "cancelled"), written(request, Writer(PROMPTS.decode), time.monotonic()))) == 1
+    request = followed([65], "cancelled")
+    said = events(request, written(request, Writer(PROMPTS.decode), time.monotonic() + 5))
+    assert [event["choices"][0]["finish_reason"] for event in said] == [None] * len(said), "it was told an end"
 
 
 def test_after_the_deadline_nobody_waits_for_the_next_token() -> None:
@@ -95,7 +97,7 @@ def test_after_the_deadline_nobody_waits_for_the_next_token() -> None:
 def test_a_row_is_free_a_few_tokens_after_it_is_not_wanted_any_more() -> None:
     model = make_model("llama", eos_token_id=[], max_position_embeddings=100_000)
     batcher = Batcher(lambda: Engine(model, 2, 0), max_batch=2)
-    request, _, waiting = (batcher.submit([1, 2, 3], Sampling(90_000), follow=True) for _ in range(3))
+    request, other, waiting = (batcher.submit([1, 2, 3], Sampling(90_000), follow=True) for _ in range(3))
     for _ in range(20):
         request.tokens.get(timeout=60)  # type: ignore[union-attr]
     waiting.abandoned = True
@@ -105,6 +107,8 @@ def test_a_row_is_free_a_few_tokens_after_it_is_not_wanted_any_more() -> None:
     request.abandoned = True
     request.done.result(60)
     assert len(request.answer) <= had + 3
+    other.abandoned = True
+    other.done.result(60)
 
 
 def test_a_stop_sequence_frees_the_row_too() -> None:
