@@ -151,8 +151,12 @@ def _deployment(settings: Settings, model: records.Model, colour: str, variables
         instance_type=serving.instance_type,
         instance_count=serving.instance_count,
         environment_variables={
+            # The server gives up when the gateway does.
+            "SCORING_TIMEOUT_MS": str(serving.request_timeout_ms),
             **serving.environment_variables,
             **serving.filter_variables,
+            # What was registered and judged: the server does not start with anything else.
+            **({"MODEL_DIGEST": model.digest} if model.digest else {}),
             # The server asks for this too, so that no slip in the collector's settings can begin to keep prompts.
             **({"COLLECT_CONTENT": "true"} if serving.collect.content else {}),
             **variables,
