@@ -70,7 +70,7 @@ def pack_linears(model: nn.Module) -> bool:
         return False
     for parent in list(model.modules()):
         found = [getattr(parent, name, None) for name in TOGETHER]
-        group = [each for each in found if type(each) is nn.Linear]
+        group = [each for each in found if isinstance(each, nn.Linear) and type(each) is nn.Linear]
         if len(group) == len(TOGETHER) and len({(c.in_features, c.bias is None) for c in group}) == 1:
             first = First(group)
             for at, name in enumerate(TOGETHER):
