@@ -14,7 +14,9 @@ class Result:
 
     `answer` is empty unless `status` is ok. `detail` says in a sentence why there is none. `logprobs` is a JSON list
     with a number per token, or "". `deployment` and `model` are who answered, as the endpoint says ("" where it does
-    not), `answer_id` is what the endpoint calls this answer when somebody has an opinion of it.
+    not), `answer_id` is what the endpoint calls this answer when somebody has an opinion of it. `repair`: "repaired" or
+    "failed" where the model was asked twice (repair.py); `latency_ms` and `tokens` are then sums, and `attempts` has
+    both of each.
     """
 
     answer: str
@@ -27,6 +29,8 @@ class Result:
     model: str = ""
     finish_reason: str = ""
     answer_id: str = ""
+    repair: str = ""
+    attempts: tuple[tuple[float, int], ...] = ()
 
 
 class NoAnswer(Exception):

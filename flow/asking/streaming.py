@@ -5,7 +5,7 @@ The try that gave out text is the last one: a reader who has seen half an answer
 
 import json
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -26,24 +26,24 @@ from .calling import (
 from .replies import BLOCKED, Told, events, read, who, written
 from .result import NoAnswer, Result
 from .settings import Endpoint, endpoint
-from .statuses import FILTERED, error, of_code
+from .statuses import FILTERED, error, meaning, of_code
 
 STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 LONGEST = 600.0  # seconds of a stream: an endpoint that drips for longer is given up
 CUT = "the endpoint's stream ended in the middle of the answer"
-Pieces = Generator[str, None, Result]
+Pieces = Generator[str | Result, None, None]
 
 
 def stream(
     messages: Sequence[Message], decoding: Decoding | None = None, *, deployment: str = "", uri: str = "", key: str = ""
-) -> Iterator[str | Result]:
+) -> Pieces:
     """The answer's pieces as they come, and at the end the Result with all of it. One piece where the endpoint does not
     stream. Close the iterator to stop the endpoint. Raises ValueError for a wrong input or set-up, at once."""
     where = endpoint(uri, deployment, key)
     return _pieces(where, request_body(messages, decoding, where))
 
 
-def _pieces(where: Endpoint, body: dict[str, Any]) -> Iterator[str | Result]:
+def _pieces(where: Endpoint, body: dict[str, Any]) -> Pieces:
     with ExitStack() as held:
         started = time.perf_counter()
         try:
@@ -72,8 +72,8 @@ def _open(where: Endpoint, body: dict[str, Any], held: ExitStack) -> httpx.Respo
         except BaseException:
             response.close()
             raise
-        if response.status_code in (400, 422, 424) and "stream" in str(error(response.text).get("message", "")):
-            response = _send(where, body)  # it knows no streams: have it whole
+        if _knows_no_streams(response):
+            response = _send(where, body)
             response.read()
     except httpx.HTTPError as problem:
         raise lost(problem) from problem
@@ -83,12 +83,19 @@ def _open(where: Endpoint, body: dict[str, Any], held: ExitStack) -> httpx.Respo
     return refused(response, took)
 
 
+def _knows_no_streams(response: httpx.Response) -> bool:
+    """Whether a request was refused because of `stream`: then the answer is to be had whole."""
+    if response.status_code == httpx.codes.OK or "stream" not in str(error(response.text).get("message", "")):
+        return False
+    return meaning(response.status_code, response.headers, response.text).status == "model_error"
+
+
 def _send(where: Endpoint, body: dict[str, Any]) -> httpx.Response:
     request = http().build_request("POST", where.uri, json=body, headers=headers_for(where), timeout=timeout(where))
     return http().send(request, stream=True)
 
 
-def _told(response: httpx.Response, started: float) -> Pieces:
+def _told(response: httpx.Response, started: float) -> Generator[str, None, Result]:
     told, texts = Told(), []
     problem = ""
     try:
