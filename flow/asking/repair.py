@@ -22,7 +22,7 @@ def check_schema(schema: Mapping[str, Any]) -> None:
     try:
         jsonschema.validators.validator_for(schema).check_schema(schema)
     except jsonschema.SchemaError as error:
-        raise ValueError(f"answer_schema is no JSON schema: {_line(error.message)}.") from None
+        raise ValueError(f"answer_schema is no JSON schema: {_line(error.message).rstrip('.')}.") from None
 
 
 def problem(answer: str, schema: Mapping[str, Any]) -> str:
