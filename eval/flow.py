@@ -1,6 +1,7 @@
 """The prompt flow as data: its digest and how it lets the model decode. eval/ imports nothing of it."""
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ KINDS = {".py", ".txt", ".jsonl"}  # what the flow runs and what it says; beside
 
 
 def flow_digest(flow: Path = FLOW) -> str:
-    """SHA-256 over the flow's files, without what promptflow and Python leave among them."""
+    """SHA-256 over the flow's files, without what promptflow and Python leave among them, and over which content filter
+    it runs with: that changes answers too."""
     files = sorted(
         path
         for path in flow.rglob("*")
@@ -25,7 +27,9 @@ def flow_digest(flow: Path = FLOW) -> str:
         parts = [(path.relative_to(flow).as_posix(), path.read_bytes()) for path in files]
     except OSError as error:
         raise EvalError(f"{error.filename}: a file of the prompt flow cannot be read ({error.strerror}).") from error
-    return digest_of(*(text for name, data in parts for text in (name, hashlib.sha256(data).hexdigest())))
+    screened = os.environ.get("CONTENT_FILTER", "") or "local"
+    settings = [] if screened == "local" else ["CONTENT_FILTER", screened]
+    return digest_of(*settings, *(text for name, data in parts for text in (name, hashlib.sha256(data).hexdigest())))
 
 
 def decoding(flow: Path = FLOW) -> dict[str, bool | float | int | str]:

@@ -15,7 +15,7 @@ import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_after_delay
 from tenacity.wait import wait_random_exponential
 
-from . import sign_in
+from . import sign_in, tracing
 from .replies import read, who
 from .result import NoAnswer, Result
 from .settings import Endpoint, endpoint
@@ -42,10 +42,13 @@ def ask(
     """
     where = endpoint(uri, deployment, key)
     body = request_body(messages, decoding, where)
+    end = tracing.begin("ask")
     try:
-        return persistent(lambda: _post(where, body))
+        result = persistent(lambda: _post(where, body))
     except NoAnswer as error:
-        return Result("", "infra_error", detail=str(error))
+        result = Result("", "infra_error", detail=str(error))
+    end(result)
+    return result
 
 
 def request_body(messages: Sequence[Message], decoding: Decoding | None, where: Endpoint) -> dict[str, Any]:

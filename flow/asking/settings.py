@@ -5,6 +5,7 @@
 | ENDPOINT_SCORING_URI | where to post; required |
 | ENDPOINT_DEPLOYMENT | ask this deployment whatever the traffic says; optional |
 | ENDPOINT_TIMEOUT | seconds without a byte of the reply after which a try is given up (120) |
+| FLOW_TRACING | on: OpenTelemetry spans without texts (tracing.py); off |
 | CONTENT_FILTER, … | what the guards do: screen.py |
 """
 

@@ -6,11 +6,12 @@ The try that gave out text is the last one: a reader who has seen half an answer
 import json
 import time
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 import httpx
 
+from . import tracing
 from .calling import (
     Decoding,
     Message,
@@ -40,7 +41,18 @@ def stream(
     """The answer's pieces as they come, and at the end the Result with all of it. One piece where the endpoint does not
     stream. Close the iterator to stop the endpoint. Raises ValueError for a wrong input or set-up, at once."""
     where = endpoint(uri, deployment, key)
-    return _pieces(where, request_body(messages, decoding, where))
+    return _traced(_pieces(where, request_body(messages, decoding, where)), tracing.begin("stream"))
+
+
+def _traced(pieces: Pieces, end: tracing.End) -> Pieces:
+    result: Result | None = None
+    with closing(pieces):
+        try:
+            for piece in pieces:
+                result = piece if isinstance(piece, Result) else None
+                yield piece
+        finally:
+            end(result)
 
 
 def _pieces(where: Endpoint, body: dict[str, Any]) -> Pieces:
