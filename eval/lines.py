@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from eval.errors import EvalError
-from eval.flow import DAG, decoding
+from eval.flow import DAG
 from eval.promptflow_home import prepare
 
 By = Literal["promptflow", "python"]
@@ -61,11 +61,10 @@ def _python(flow: Path) -> Line:
     application = importlib.import_module("asking.application")
     if Path(str(application.__file__)).resolve().parents[1] != flow.resolve():
         raise EvalError("another flow was loaded in this process before")
-    how = decoding(flow)
 
     def run(row: Mapping[str, Any], _number: int) -> Row:
         try:
-            output = asdict(application.answer(**{"decoding": how, **row}))
+            output = asdict(application.answer(**row))
         except ValueError as error:
             raise EvalError(f"The flow failed: {first_line(str(error))}") from error
         return _sound(output, None)

@@ -4,7 +4,6 @@ import argparse
 import sys
 
 from .application import answer_stream
-from .conversation import SYSTEM_PROMPT
 from .result import Result
 
 
@@ -14,7 +13,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("text", help="what the user says")
     parser.add_argument("--deployment", default="", help="ask this one whatever the traffic says")
     parser.add_argument("--few-shot", type=int, default=0, help="examples put before the text")
-    parser.add_argument("--system-prompt", default=SYSTEM_PROMPT, help="which of the files system_prompt*.txt")
+    parser.add_argument("--system-prompt", default="", help="which of the files system_prompt*.txt")
     given = parser.parse_args(argv)
     try:
         pieces = answer_stream(

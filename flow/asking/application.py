@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .calling import Message, ask
-from .conversation import SYSTEM_PROMPT, conversation, default_decoding
+from .conversation import conversation, defaults
 from .guards import guarded, guarded_stream, refused_prompt
 from .repair import check_schema, repaired
 from .result import Result
@@ -17,23 +17,24 @@ def answer(
     few_shot: int = 0,
     decoding: Mapping[str, Any] | None = None,
     *,
-    system_prompt: str = SYSTEM_PROMPT,
+    system_prompt: str = "",
     answer_schema: Mapping[str, Any] | None = None,
     deployment: str = "",
     uri: str = "",
 ) -> Result:
     """Messages, input guard, the call, output guard, repair. Raises ValueError for a wrong input or set-up only.
 
-    `decoding`: None stands for the flow's own. `answer_schema`: a JSON schema turns the repair on.
+    What is not given is as flow.dag.yaml has it. `answer_schema`: a JSON schema turns the repair on, {} off.
     """
-    how = default_decoding() if decoding is None else decoding
-    check_schema(answer_schema or {})
+    how = defaults().decoding if decoding is None else decoding
+    schema = defaults().answer_schema if answer_schema is None else answer_schema
+    check_schema(schema)
 
     def asked(messages: Sequence[Message]) -> Result:
         return guarded(ask(messages, how, deployment=deployment, uri=uri))
 
-    messages = conversation(input_data, chat_history, few_shot, system_prompt)
-    return refused_prompt(messages) or repaired(messages, asked(messages), answer_schema or {}, asked)
+    messages = conversation(input_data, chat_history, few_shot, system_prompt or defaults().system_prompt)
+    return refused_prompt(messages) or repaired(messages, asked(messages), schema, asked)
 
 
 def answer_stream(
@@ -42,13 +43,13 @@ def answer_stream(
     few_shot: int = 0,
     decoding: Mapping[str, Any] | None = None,
     *,
-    system_prompt: str = SYSTEM_PROMPT,
+    system_prompt: str = "",
     deployment: str = "",
     uri: str = "",
 ) -> Iterator[str | Result]:
     """The same as pieces of text and, last, the Result. No repair: what was given out cannot be taken back."""
-    how = default_decoding() if decoding is None else decoding
-    messages = conversation(input_data, chat_history, few_shot, system_prompt)
+    how = defaults().decoding if decoding is None else decoding
+    messages = conversation(input_data, chat_history, few_shot, system_prompt or defaults().system_prompt)
     if refused := refused_prompt(messages):
         return iter([refused])
     return guarded_stream(stream(messages, how, deployment=deployment, uri=uri))

@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,21 @@ def few_shot_examples() -> list[Messages]:
     return [[message for message in row if message["role"] != "system"] for row in rows]
 
 
+@dataclass(frozen=True)
+class Defaults:
+    """What the flow does unless told otherwise."""
+
+    decoding: dict[str, Any]
+    answer_schema: dict[str, Any]
+    system_prompt: str
+
+
 @functools.cache
-def default_decoding() -> dict[str, Any]:
-    """What a request says beside its messages unless told otherwise: flow.dag.yaml is the only place that says it."""
+def defaults(flow: Path = FLOW) -> Defaults:
+    """From flow.dag.yaml, the only place that says it: with prompt flow and without, the same is done."""
     import yaml
 
-    dag = yaml.safe_load((FLOW / DAG).read_text(encoding="utf-8"))
-    return dict(dag["inputs"]["decoding"]["default"])
+    dag = yaml.safe_load((flow / DAG).read_text(encoding="utf-8"))
+    inputs, chosen = dag["inputs"], dag["node_variants"]["build_messages"]
+    node = chosen["variants"][chosen["default_variant_id"]]["node"]
+    return Defaults(inputs["decoding"]["default"], inputs["answer_schema"]["default"], node["inputs"]["system_prompt"])

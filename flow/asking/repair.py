@@ -54,7 +54,7 @@ def repaired(messages: Sequence[Message], result: Result, schema: Mapping[str, A
         return result
     shown = {"role": "assistant", "content": result.answer[:LONGEST]}
     second = ask([*messages, shown, {"role": "user", "content": AGAIN.format(problem=wrong)}])
-    both = {
+    both: dict[str, Any] = {
         "latency_ms": round(result.latency_ms + second.latency_ms, 1),
         "tokens": result.tokens + second.tokens,
         "attempts": ((result.latency_ms, result.tokens), (second.latency_ms, second.tokens)),

@@ -30,7 +30,7 @@ def read(text: str, headers: Mapping[str, str], took: float) -> Result:
     return Result(written(answer), "ok", took, tokens, told, finish_reason=str(reason), **who(headers, data))
 
 
-def who(headers: Mapping[str, str], data: Mapping[str, Any]) -> dict[str, str]:
+def who(headers: Mapping[str, str], data: Mapping[str, Any]) -> dict[str, Any]:
     """Who answered, by the reply's headers, else its body."""
     model = headers.get("x-model") or data.get("model")
     return {

@@ -126,7 +126,7 @@ def _told(response: httpx.Response, started: float) -> Generator[str, None, Resu
         problem = f"{CUT} ({type(broken).__name__})"
     except (ValueError, RecursionError):
         problem = "the endpoint's stream is not in OpenAI's format"
-    common = {"latency_ms": since(started), "tokens": told.tokens, "finish_reason": told.finish_reason}
+    common: dict[str, Any] = {"latency_ms": since(started), "tokens": told.tokens, "finish_reason": told.finish_reason}
     common |= who(response.headers, told.model)
     if told.error is not None:
         status = of_code(told.error.get("code")).status

@@ -34,7 +34,11 @@ def begin(name: str) -> End:
         if result is None:
             span.set_attribute("asking.status", "abandoned")
         else:
-            told = {"status": result.status, "latency_ms": result.latency_ms, "tokens": result.tokens}
+            told: dict[str, str | float] = {
+                "status": result.status,
+                "latency_ms": result.latency_ms,
+                "tokens": result.tokens,
+            }
             told |= {"deployment": result.deployment, "model": result.model, "finish_reason": result.finish_reason}
             span.set_attributes({f"asking.{key}": value for key, value in told.items()})
             if result.status in ("model_error", "infra_error"):
