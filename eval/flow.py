@@ -10,6 +10,7 @@ from eval.summary import digest_of
 
 FLOW = Path(__file__).resolve().parents[1] / "flow"
 DAG = "flow.dag.yaml"
+BESIDE = {"__pycache__", "chat"}  # the chat page asks through the flow's call, and no answer depends on it
 KINDS = {".py", ".txt", ".jsonl"}  # what the flow runs and what it says; beside the definition
 
 
@@ -21,7 +22,7 @@ def flow_digest(flow: Path = FLOW) -> str:
         for path in flow.rglob("*")
         if (path.suffix in KINDS or path.name == DAG)
         and path.is_file()
-        and not any(part.startswith((".", "__")) for part in path.relative_to(flow).parts)
+        and not any(part in BESIDE or part.startswith(".") for part in path.relative_to(flow).parts)
     )
     try:
         parts = [(path.relative_to(flow).as_posix(), path.read_bytes()) for path in files]
