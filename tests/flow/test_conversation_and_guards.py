@@ -120,12 +120,12 @@ def test_a_stream_comes_through_whole(text, size):
     assert "".join(given_out) == text and last == Result(text, "ok")
 
 
-@pytest.mark.parametrize("before", [0, 100, 900])
+@pytest.mark.parametrize("before", [0, 100, 190, 388, 900])  # also across the places where it is judged
 @pytest.mark.parametrize("size", [1, 7, 5000])
 def test_no_part_of_what_is_refused_is_given_out(before, size):
     *given_out, last = guards.guarded_stream(pieces_of("a" * before + " " + BAD_ANSWER + " " + "b" * 900, size))
     assert last.status == "blocked" and last.answer == ""
-    assert "kill" not in "".join(given_out) and len("".join(given_out)) <= before + 1
+    assert set("".join(given_out)) <= {"a", " "} and len("".join(given_out)) <= before + 1
 
 
 def test_a_stream_that_failed_gives_out_nothing_more_than_was_judged():
@@ -142,7 +142,8 @@ def test_who_stops_listening_closes_the_stream():
         finally:
             closed.append(1)
 
-    stream = guards.guarded_stream(source())
+    held = source()  # else Python closes it by itself when nobody has it any more
+    stream = guards.guarded_stream(held)
     next(stream)
     stream.close()
     assert closed == [1]
