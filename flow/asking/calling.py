@@ -86,7 +86,7 @@ def _wait(state: RetryCallState) -> float:
     the endpoint asked for, and then a little apart."""
     error = state.outcome.exception() if state.outcome else None
     asked = min(error.after, LONGEST_WAIT) if isinstance(error, NoAnswer) else 0.0
-    apart = float(wait_random_exponential(multiplier=0.5, max=8, min=0.1)(state))
+    apart = float(wait_random_exponential(multiplier=1, max=8, min=0.1)(state))
     return asked + random.uniform(0, 0.1) * asked if asked > apart else apart  # noqa: S311 - no secret
 
 

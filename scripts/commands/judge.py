@@ -136,6 +136,7 @@ def evaluate(
     name = "exact_match" if "exact_match" in done.metrics else next(iter(done.metrics), None)
     score = f"{name.replace('_', ' ')} {done.metrics[name]:.3f}" if name else "no score"
     said = f"Evaluated {deployment}{how}: {score} over {done.rows} answers"
+    said += f", {done.blocked} of them refused by a content filter" if done.blocked else ""
     finish(done, out.with_suffix(".run.json"), said=said, then="python -m scripts gate")
 
 
