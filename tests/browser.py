@@ -92,8 +92,9 @@ class Tab:
         return found
 
     def open(self, url: str) -> None:
-        loader = self.call("Page.navigate", url=url)["loaderId"]
-        while loader not in self._loaded:  # the socket's time-out ends it
+        done = self.call("Page.navigate", url=url)
+        assert "errorText" not in done, f"{url}: {done['errorText']}"
+        while done["loaderId"] not in self._loaded:  # the socket's time-out ends it
             self._note(json.loads(self._socket.recv()))
 
     def size(self, width: int, height: int) -> None:

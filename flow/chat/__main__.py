@@ -66,13 +66,14 @@ def serve(shown: dict[str, Any], port: int, show: bool) -> None:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(("127.0.0.1", port))
+        listening.listen(64)  # before the address is told: whoever opens it at once must find somebody
     except (OSError, OverflowError) as error:
         listening.close()
         raise ValueError(f"Port {port} cannot be used ({error}): take another one with --port.") from None
     address = f"http://127.0.0.1:{listening.getsockname()[1]}/"
     # Nothing about requests is logged; an open answer is not waited for when the user ends the server.
     config = uvicorn.Config(
-        build(stream, rate, shown), log_level="warning", access_log=False, timeout_graceful_shutdown=1
+        build(stream, rate, shown), log_level="critical", access_log=False, timeout_graceful_shutdown=1
     )
     print(f"Chat with {shown['endpoint']}: {address}  (Ctrl-C ends it)", flush=True)
     if show:
