@@ -11,14 +11,20 @@ if [ -n "${ENDPOINT_SCORING_URI:-}" ]; then
 fi
 
 export EMULATOR_HOME=${EMULATOR_HOME:-.emulator/run} MLOPS_CONFIG=${MLOPS_CONFIG:-scripts/environments/demo.yaml}
-record=out/chat/live.json
 if [ ! -d "$EMULATOR_HOME" ]; then
   echo "✗ There is no endpoint to talk to: run make demo first, or set ENDPOINT_SCORING_URI to one on Azure." >&2
   exit 3
 fi
+record=$(mktemp)
+started=
+finish() {
+  rm -f "$record"
+  if [ -n "$started" ]; then $bin -m emulator down; fi
+}
+trap finish EXIT
 if ! $bin -m emulator status >/dev/null; then
-  trap '$bin -m emulator down' EXIT
   echo "Starting the local Azure ML that make demo left"
+  started=yes
   $bin -m emulator up >/dev/null
 fi
 eval "$($bin -m emulator env)"

@@ -28,7 +28,7 @@ class Ask:
 def parse_ask(body: bytes) -> Ask:
     """The conversation in a body. Raises Wrong."""
     data = _object(body, {"messages", "deployment", "max_tokens"})
-    messages, most = data.get("messages"), data.get("max_tokens", 256)
+    messages, most = data.get("messages"), data.get("max_tokens", 128)
     if not isinstance(messages, list) or not 0 < len(messages) <= MAX_MESSAGES:
         raise Wrong(f"The conversation must have 1 to {MAX_MESSAGES} messages.")
     checked = [_message(message) for message in messages]

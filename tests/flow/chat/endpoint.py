@@ -1,4 +1,4 @@
-"""A streaming endpoint over real HTTP that does as its last message says; also `python -m tests.flow.chat.endpoint`.
+"""A streaming endpoint over real HTTP that does as the last message says.
 
 It answers in OpenAI's chunk format, as each colour in turn or as the one that is asked for.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-MODELS = {"blue": "smollm2-135m-instruct", "green": "ticket-triage"}
+MODELS = {"blue": "smollm2-135m-instruct:1", "green": "ticket-triage:3"}
 ANSWERS = {
     "blue": "I am sorry to hear that your parcel has not come. Please tell us when you ordered it.",
     "green": '{"category": "delivery", "priority": "high", "product": "Desk lamp", "order_id": "VT-10234"}',

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +12,8 @@ from tests.browser import Tab, running
 from tests.flow.chat.conftest import ROOT, Server
 from tests.flow.chat.endpoint import ANSWERS
 
-PAGE = ROOT / "flow/chat/page"
+pytestmark = pytest.mark.slow
+
 PROMPT = (ROOT / "flow/system_prompt.txt").read_text(encoding="utf-8").strip()
 # Every answer as the document has it, in order.
 SEEN = """[...document.querySelectorAll('.answer')].map((a) => ({
@@ -63,14 +63,14 @@ def test_it_streams_says_who_answered_and_sends_the_conversation_along(page: Tab
     for each in both:
         assert each["status"] == "ok" and each["text"] == ANSWERS[each["colour"]]
         assert each["badge"].startswith(each["colour"]) and each["badge"].split()[1] in (
-            "smollm2-135m-instruct",
-            "ticket-triage",
+            "smollm2-135m-instruct:1",
+            "ticket-triage:3",
         )
         assert re.fullmatch(r"\d+\.\d\d s · first word after \d+\.\d\d s · \d+ tokens", each["facts"])
     assert page.js("document.querySelector('.said .text').textContent") == "Where is my <b>parcel</b>?"
     assert page.js("document.querySelector('#status').textContent").startswith(f"{both[1]['colour']}: ")
     deployment, body = server.endpoint.requests[-1]
-    assert (deployment, body["max_tokens"]) == ("", 256)
+    assert (deployment, body["max_tokens"]) == ("", 128)
     assert [message["content"] for message in body["messages"]] == [
         PROMPT, "Where is my <b>parcel</b>?", first["text"], "And now?",
     ]  # fmt: skip
@@ -217,28 +217,3 @@ def test_the_page_says_when_its_server_has_gone(tab: Tab, server: Server) -> Non
     assert broken["trouble"] == "The answer is not whole. The answer broke off: the page’s own server has ended."
     say(tab, "hello")
     assert "server does not answer" in answers(tab, 2)[1]["trouble"]
-
-
-def test_text_has_contrast_in_both_schemes() -> None:
-    def luminance(colour: str) -> float:
-        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    schemes = re.findall(r":root \{(.*?)\}", (PAGE / "chat.css").read_text(encoding="utf-8"), re.DOTALL)
-    assert len(schemes) == 2
-    pairs = [(front, back) for front in ("ink", "muted") for back in ("paper", "page")]
-    pairs += [("blue", "paper"), ("green", "paper"), ("bad", "bad-tint"), ("ink", "mine"), ("on", "accent")]
-    for scheme in schemes:
-        colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", scheme))
-        for front, back in pairs:
-            light, dark = sorted((luminance(colours[front]), luminance(colours[back])), reverse=True)
-            assert (light + 0.05) / (dark + 0.05) >= 4.5, (front, back)
-
-
-def test_no_text_can_become_markup_and_nothing_is_fetched_from_elsewhere() -> None:
-    for path in Path(PAGE).iterdir():
-        text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|https?://|@import", text), path
-    html = (PAGE / "index.html").read_text(encoding="utf-8")
-    assert not re.search(r"\son\w+=|\sstyle=|<script(?! type=\"module\" src)|<style", html)

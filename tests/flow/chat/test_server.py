@@ -46,7 +46,7 @@ def test_an_answer_comes_in_pieces_and_ends_with_who_gave_it(server: Server, htt
     assert reply.headers["content-type"].startswith("text/event-stream")
     assert len(pieces) > 3 and {name for name, _ in pieces} == {"piece"} and last == "result"
     assert "".join(data["text"] for _, data in pieces) == result["answer"] != ""
-    assert (result["status"], result["deployment"], result["model"]) == ("ok", "green", "ticket-triage")
+    assert (result["status"], result["deployment"], result["model"]) == ("ok", "green", "ticket-triage:3")
     deployment, body = server.endpoint.requests[-1]
     assert deployment == "green" and body["messages"] == USER
     assert (body["max_tokens"], body["temperature"]) == (33, 0)
