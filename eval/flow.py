@@ -10,7 +10,6 @@ from eval.summary import digest_of
 FLOW = Path(__file__).resolve().parents[1] / "flow"
 DAG = "flow.dag.yaml"
 KINDS = {".py", ".txt", ".jsonl"}  # what the flow runs and what it says; beside the definition
-APART = "chat"  # the chat page lives beside the flow and says nothing in an evaluation
 
 
 def flow_digest(flow: Path = FLOW) -> str:
@@ -21,7 +20,6 @@ def flow_digest(flow: Path = FLOW) -> str:
         if (path.suffix in KINDS or path.name == DAG)
         and path.is_file()
         and not any(part.startswith((".", "__")) for part in path.relative_to(flow).parts)
-        and path.relative_to(flow).parts[0] != APART
     )
     try:
         parts = [(path.relative_to(flow).as_posix(), path.read_bytes()) for path in files]
