@@ -111,12 +111,17 @@ class Model(Record):
 
 
 class Live(Record):
-    """`live.json`: which colour is live with which model (both empty before the first release), and which is idle."""
+    """`live.json`: which colour is live with which model (both empty before the first release), and which is idle.
+
+    `scoring_uri` and `deployments` (name → model:version) are for who wants to ask it; "" and {} in older records.
+    """
 
     endpoint: str
     stable: str
     idle: str
     model: Model | None
+    scoring_uri: str = ""
+    deployments: dict[str, str] = {}
 
 
 class Smoke(Part):
