@@ -88,7 +88,10 @@ def start(runtime: Runtime, deployment: Resource) -> Backend:
             launch, probed = prepare(emulator, deployment, folder / "code", port)
         else:
             _place_code(emulator, deployment, folder / "code", notes)
-            launch, probed = _code_server(properties["codeConfiguration"]["scoringScript"], folder, model_dir, port), "/"
+            launch, probed = (
+                _code_server(properties["codeConfiguration"]["scoringScript"], folder, model_dir, port),
+                "/",
+            )
     collector = None if own else collector_of(emulator, deployment)
     collecting = collector.environment(folder) if collector else {}
     process = emulator.processes.start(

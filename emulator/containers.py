@@ -25,6 +25,7 @@ from emulator.store import Resource
 STAND_INS = Path(__file__).parent / "stand_ins"
 # Base image -> the program that it brings, and what stands in for it here. docs/emulator.md says how they differ.
 IMAGES = {"vllm/vllm-openai": ("vllm", STAND_INS / "vllm_stand_in.py")}
+ROOT = PurePosixPath("/")
 UNSUPPORTED = "The local Azure ML has no container engine: it"
 
 
@@ -42,7 +43,7 @@ class Dockerfile:
     """What is left of one when nothing may be built: files to copy, variables, a command."""
 
     image: str = ""
-    workdir: PurePosixPath = PurePosixPath("/")
+    workdir: PurePosixPath = ROOT
     env: dict[str, str] = field(default_factory=dict)
     copies: list[tuple[list[str], str]] = field(default_factory=list)  # sources, target as it would be in the container
     entrypoint: list[str] = field(default_factory=list)
@@ -83,8 +84,8 @@ def prepare(emulator: Emulator, deployment: Resource, code: Path, port: int) -> 
         lay_out(recipe, context, root)
     name = re.split(r"[:@]", recipe.image, maxsplit=1)[0].removeprefix("docker.io/")
     if name not in IMAGES:
-        known = ", ".join(IMAGES)
-        raise ArmError(400, "BadArgument", f"{UNSUPPORTED} cannot run image '{recipe.image}', it can stand in for {known}.")
+        message = f"{UNSUPPORTED} cannot run image '{recipe.image}', and can stand in for {', '.join(IMAGES)} alone."
+        raise ArmError(400, "BadArgument", message)
     program, script = IMAGES[name]
     _program(code / "bin" / program, script, port)
     cwd = inside(root, recipe.workdir)
@@ -98,7 +99,7 @@ def _readiness(routes: dict[str, Any]) -> str:
 
 
 def _program(at: Path, script: Path, port: int) -> None:
-    """An executable that listens on `port` whatever it is told: containers have ports of their own, processes do not."""
+    """An executable that listens on `port` whatever it is told: a container has ports of its own, a process has not."""
     at.parent.mkdir(parents=True, exist_ok=True)
     line = shlex.join([sys.executable, str(script), "--listen", str(port)])
     at.write_text(f'#!/bin/sh\nexec {line} "$@"\n')

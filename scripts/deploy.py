@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from scripts import digests, records, room, sample_requests, tiers
+from scripts import autoscale, digests, records, room, sample_requests, tiers
 from scripts.endpoint import Answer, Endpoint, Requests
 from scripts.errors import AzureFailed, Refused
 from scripts.live import colours
@@ -83,6 +83,7 @@ def deploy(
         )
     if first:
         live = endpoint.set_traffic({colour: 100}, {"stable": colour})
+        autoscale.settle(settings, rolling_out=False)
     return records.Deployment(
         endpoint=settings.endpoint,
         deployment=colour,
@@ -104,7 +105,7 @@ def other_address(settings: Settings, live: Mapping[str, Any]) -> str:
         if theirs != mine:
             return (
                 f"Deployment {name} answers at {theirs} and the tier {settings.serving.tier} at {mine}: traffic cannot "
-                "be split between two addresses. Give this tier an endpoint of its own (`endpoint` in the settings file)."
+                "be split between two addresses. Give this tier an endpoint of its own (`endpoint` in the settings)."
             )
     return ""
 

@@ -110,8 +110,8 @@ class ScaleRule(Part):
 class Scale(Part):
     """How many instances the live deployment may have; between equal numbers nothing scales (docs/tiers.md)."""
 
-    min_instances: int = Field(1, ge=1)
-    max_instances: int = Field(1, ge=1)
+    min_instances: int = Field(ge=1)
+    max_instances: int = Field(ge=1)
     metric: Literal["CpuUtilizationPercentage", "GpuUtilizationPercentage"] = "CpuUtilizationPercentage"
     out: ScaleRule | None = None
     back: ScaleRule | None = None
@@ -148,7 +148,7 @@ class Serving(Part):
     probe_initial_delay_seconds: int = Field(ge=1)
     liveness: Probe
     readiness: Probe
-    scale: Scale = Scale()
+    scale: Scale
     egress: Literal["enabled", "disabled"] = "enabled"
     environment_variables: dict[str, str] = {}
     model_mount_path: str | None = Field(None, pattern=PATH)

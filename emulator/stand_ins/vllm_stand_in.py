@@ -1,7 +1,7 @@
 """Stands in for `vllm serve` where there is no GPU and no container: the OpenAI server that comes with transformers.
 
-NOT vLLM: another scheduler, other kernels, no prefix cache, one request at a time. It is here so that what surrounds vLLM
-runs for real: the image's own start script, options (each one known to vLLM 0.27.1, any other is refused), routes, model
+NOT vLLM: another scheduler, other kernels, no prefix cache, one request at a time. It is here so that what surrounds
+vLLM runs for real: the image's own start script, options (each one known to vLLM, any other is refused), routes, model
 folder, chat template, stop tokens, streaming, the released model's name. docs/emulator.md lists the differences.
 """
 
@@ -87,9 +87,9 @@ def main() -> None:
     asked = options(sys.argv[1:])
     if not (Path(asked.model) / "config.json").is_file():
         sys.exit(f"vllm: {asked.model} has no config.json")  # vLLM would look for it on the Hub
-    import transformers.cli.serving.model_manager as managers
-    import transformers.cli.serving.server as server
     from transformers.cli.serve import Serve
+    from transformers.cli.serving import model_manager as managers
+    from transformers.cli.serving import server
 
     managers.ModelManager = pinned(asked)
     plain = server.build_server

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from pydantic import BaseModel, ConfigDict
@@ -39,14 +39,10 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class WorkloadRole(Wanted):
-    when: Literal["always", "collecting"] = "always"
-
-
 class Workload(Part):
     identity: str
     may: str
-    roles: list[WorkloadRole]
+    roles: list[Wanted]
 
 
 class Workloads(Part):
@@ -149,6 +145,7 @@ def github_grants(place: Place, side: GitHubSide) -> list[Grant]:
         if each.azure
         for role in each.azure.roles
         if role.scope != LOG or place.settings.log_analytics_workspace_id
+        if role.when != "scaling" or place.settings.serving.scale.on
     ]
 
 
