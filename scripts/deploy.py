@@ -170,7 +170,7 @@ def _deployment(settings: Settings, model: records.Model, colour: str, variables
         environment=f"azureml:{image.name}:{environment_version(image)}",
         code_configuration=code,
         model_mount_path=serving.model_mount_path,
-        egress_public_network_access=serving.egress,
+        egress_public_network_access=serving.egress.capitalize(),  # as it is on the wire
         instance_type=serving.instance_type,
         instance_count=serving.instance_count,
         environment_variables={
