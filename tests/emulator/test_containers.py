@@ -77,7 +77,7 @@ def deployment(ml: Any, colour: str, environment: Any, **more: Any) -> Any:
 
 
 @pytest.mark.slow
-def test_a_container_answers_at_its_own_route(ml_client: Any, model: Any) -> None:
+def test_a_container_answers_at_its_own_route(ml_client: Any, model: Any, tmp_path: Path) -> None:
     from azure.ai.ml.entities import BuildContext, Environment
 
     tier = yaml.safe_load((ROOT / "serving/tiers.yaml").read_text())["tiers"]["gpu"]["serving"]
@@ -114,9 +114,36 @@ def test_a_container_answers_at_its_own_route(ml_client: Any, model: Any) -> Non
         assert answer.json()["usage"]["completion_tokens"] == 6
         other = client.post(endpoint.scoring_uri.removesuffix(ROUTE) + "/score", json=ASKED)
         assert (other.status_code, other.headers["ms-azureml-model-error-statuscode"]) == (424, "404")
+    _autoscale_has_one_owner(tmp_path)
     log = ml_client.online_deployments.get_logs("green", NAME, lines=50)
     assert "the hat" not in log
     assert "vllm serve" in log
+
+
+def _autoscale_has_one_owner(folder: Path) -> None:
+    """The live colour's rule is there, as Azure Monitor took it, but while a rollout is under way."""
+    from azure.core.exceptions import ResourceNotFoundError
+    from azure.mgmt.monitor import MonitorManagementClient
+
+    from scripts import autoscale, azure_ml, settings
+
+    values = yaml.safe_load((ROOT / "scripts/environments/production.yaml").read_text())
+    names = {"resource_group": "rg-mlops", "workspace": "ws-mlops", "endpoint": NAME}
+    path = folder / "e.yaml"
+    path.write_text(
+        yaml.safe_dump({**values, **names, "serving": {"tier": "gpu"}, "serving_environment": {"name": "x"}})
+    )
+    made = settings.load(path)
+    known = MonitorManagementClient(azure_ml.credential(), made.subscription_id).autoscale_settings
+    assert autoscale.settle(made, rolling_out=False) == "green"
+    found = known.get("rg-mlops", f"{NAME}-green")
+    assert found.target_resource_uri.endswith(f"/onlineEndpoints/{NAME}/deployments/green")
+    (profile,) = found.profiles
+    assert (profile.capacity.minimum, profile.capacity.maximum, len(profile.rules)) == ("1", "2", 2)
+    assert autoscale.settle(made, rolling_out=True) == ""
+    with pytest.raises(ResourceNotFoundError):
+        known.get("rg-mlops", f"{NAME}-green")
+    assert autoscale.settle(made, rolling_out=True) == "", "none to take away is well"
 
 
 @pytest.mark.slow

@@ -43,6 +43,19 @@ def test_a_tier_alone_is_a_whole_shape(tmp_path: Path, name: str) -> None:
     tiers.check_size(made)
 
 
+def test_the_docs_show_what_the_file_says() -> None:
+    rows = [line.strip("| \n").split(" | ") for line in Path("docs/tiers.md").read_text().splitlines()]
+    found = {row[0].strip("`"): row[1:] for row in rows if len(row) == 4 and row[0].startswith("`")}
+    shown = {key: told for key, told in found.items() if key.partition(".")[0] in settings.Serving.model_fields}
+    assert len(shown) > 12
+    for key, told in shown.items():
+        for name, value in zip(NAMES, told, strict=True):
+            there: Any = tiers.named(name).serving
+            for part in key.split("."):
+                there = getattr(there, part)
+            assert str(there) == value, f"{key} of {name}"
+
+
 def test_single_values_are_overridden_and_the_rest_stays(tmp_path: Path) -> None:
     usual = tiers.named("gpu").serving
     over = {"arguments": {"max-num-seqs": 8}, "scale": {"max_instances": 5}, "environment_variables": {"A": "b"}}
