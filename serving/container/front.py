@@ -45,7 +45,9 @@ class Front:
         if problem:
             await _refuse(send, 400, problem)
             return
-        headers = [(key, value) for key, value in scope["headers"] if key != b"content-length"]
+        headers = [
+            (key, value) for key, value in scope["headers"] if key not in (b"content-length", b"transfer-encoding")
+        ]
         headers.append((b"content-length", str(len(body)).encode()))
         sent = False
 
