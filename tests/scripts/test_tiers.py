@@ -10,10 +10,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import autoscale, deploy, records, settings, tiers
-from scripts.doctor import sizes
+from scripts import autoscale, deploy, records, register, settings, tiers
+from scripts.doctor import quota, sizes
 from scripts.errors import InvalidInput, Refused
-from scripts.provision import environment_version
+from scripts.github import environments
+from scripts.provision import environment_version, roles
+from scripts.provision.place import Place
 
 DEMO, PRODUCTION = Path("scripts/environments/demo.yaml"), Path("scripts/environments/production.yaml")
 NAMES = ("python", "cpu", "gpu")
@@ -189,3 +191,31 @@ def test_the_autoscale_setting_is_the_tiers(tmp_path: Path) -> None:
         sent["targetResourceUri"],
     }
     assert back["metricTrigger"]["timeWindow"] == "PT15M"
+
+
+def test_who_scales_has_the_role_for_it_and_nobody_else(tmp_path: Path) -> None:
+    side = environments.load()
+    for made, scales in ((of(tmp_path, "gpu"), True), (settings.load(DEMO), False)):
+        given = {each.who for each in roles.github_grants(Place(made), side) if "autoscale" in each.wanted.name}
+        assert given == ({"id-github-production"} if scales else set())
+
+
+def test_the_quota_holds_both_colours_scaled_out(tmp_path: Path) -> None:
+    size = SimpleNamespace(name="Standard_NC24ads_A100_v4", family="A100", v_cp_us=24)
+    train, serve = quota.needs_of(of(tmp_path, "gpu"), [size])
+    assert (train.vcpus, serve.vcpus) == (24, 2 * 2 * 24)
+    assert quota.needs_of(of(tmp_path, "gpu", scale={"max_instances": 1}), [size])[1].vcpus == 2 * 24
+
+
+def test_a_base_with_an_adapter_is_registered_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(register, "_register", lambda *given: seen.append(given[-1]))
+    for name, files in {"l": ("base/config.json", "adapter/adapter_config.json"), "m": ("config.json",)}.items():
+        for file in files:
+            (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / file).write_text("{}")
+        register.register_folder(settings.load(DEMO), tmp_path / name, name)
+    assert seen == ["lora", "merged"]
+    (tmp_path / "l/base/config.json").unlink()
+    with pytest.raises(InvalidInput, match="not a model folder"):
+        register.register_folder(settings.load(DEMO), tmp_path / "l", "l")
