@@ -13,6 +13,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from scripts import azure_ml
 from scripts.endpoint import Endpoint
 from scripts.errors import AzureFailed
+from scripts.provision import names
 from scripts.settings import Scale, ScaleRule, Settings
 
 PROFILE = "load"
@@ -75,6 +76,7 @@ def setting(settings: Settings, deployment_id: str, scale: Scale) -> dict[str, A
     capacity["default"] = settings.serving.instance_count
     return {
         "location": settings.location,
+        "tags": names.MADE_BY,
         "properties": {
             "enabled": True,
             "targetResourceUri": deployment_id,

@@ -126,6 +126,7 @@ def _autoscale_has_one_owner(folder: Path) -> None:
     from azure.mgmt.monitor import MonitorManagementClient
 
     from scripts import autoscale, azure_ml, settings
+    from scripts.provision import Place, destroy
 
     values = yaml.safe_load((ROOT / "scripts/environments/production.yaml").read_text())
     names = {"resource_group": "rg-mlops", "workspace": "ws-mlops", "endpoint": NAME}
@@ -144,6 +145,11 @@ def _autoscale_has_one_owner(folder: Path) -> None:
     with pytest.raises(ResourceNotFoundError):
         known.get("rg-mlops", f"{NAME}-green")
     assert autoscale.settle(made, rolling_out=True) == "", "none to take away is well"
+    autoscale.settle(made, rolling_out=False)
+    gone = destroy._remove(destroy.autoscale_of(Place(made), "green"), delete=True)
+    assert gone is not None
+    assert gone.state == "deleted"
+    assert not list(known.list_by_resource_group("rg-mlops"))
 
 
 @pytest.mark.slow
