@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from scripts import records, yaml_files
 from scripts.errors import InvalidInput
 
-PATH = r"^/[\w./-]*$"
+PATH = r"^/[\w./-]*\w$"  # Azure wants a letter or a digit in it
 
 
 class Part(BaseModel):

@@ -156,7 +156,7 @@ def _autoscale_has_one_owner(folder: Path) -> None:
 def test_an_image_that_nothing_stands_in_for_is_one_sentence(ml_client: Any, model: Any) -> None:
     from azure.ai.ml.entities import Environment
 
-    routes = {**ROUTES, "scoring_route": {"path": "/", "port": 80}}
+    routes = {**ROUTES, "scoring_route": {"path": "/ask", "port": 80}}
     made = ml_client.environments.create_or_update(
         Environment(name="other", version="1", image="ghcr.io/someone/server:1", inference_config=routes)
     )
