@@ -37,6 +37,7 @@ HANDLERS = (
     "role_definitions",
     "role_assignments",
     "alerts",
+    "autoscale",
     "generic",
     "workspaces",
     "compute",

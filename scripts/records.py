@@ -9,6 +9,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scripts.errors import InvalidInput
 
+# What a registered model is: a plain transformers folder; a base and an adapter in folders of these names beside each
+# other; a graph for ONNX Runtime.
+Artifact = Literal["merged", "lora", "onnx"]
+
 
 class Part(BaseModel):
     """Base of everything inside a record: unknown keys are errors, nothing changes once read, NaN is refused."""
@@ -100,7 +104,7 @@ class Lineage(Part):
 
 
 class Model(Record):
-    """`model.json`: a registered model version; `digest` is over the bytes of its files."""
+    """`model.json`: a registered model version; `digest` is over the bytes of its files, `artifact` their kind."""
 
     name: str
     version: str
@@ -108,6 +112,7 @@ class Model(Record):
     digest: str
     path: str
     lineage: Lineage
+    artifact: Artifact = "merged"
 
 
 class Live(Record):
@@ -139,6 +144,7 @@ class Deployment(Record):
     model: str
     model_digest: str
     instance_type: str
+    tier: str = "python"
     weight: int
     smoke: Smoke
     kept: bool = False  # it was there already, made of the same parts

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from scripts import yaml_files
+from scripts import tiers, yaml_files
 from scripts.doctor.context import Context
 from scripts.errors import InvalidInput
 from scripts.settings import Settings
@@ -29,7 +29,7 @@ class Retirements(Part):
 
 
 def check(context: Context) -> str:
-    """Raises InvalidInput naming each size that is gone; what will go is told."""
+    """Raises InvalidInput naming each size that is gone, or that its tier does not run on; what will go is told."""
     gone, going, fine = [], [], []
     today = dt.datetime.now(dt.UTC).date()
     for where, size in sizes_of(context.settings).items():
@@ -42,6 +42,7 @@ def check(context: Context) -> str:
             going.append(f"{size} goes on {found.date}")
     if gone:
         raise InvalidInput(f"{context.config}: {'; '.join(gone)}.")
+    tiers.check_size(context.settings)
     return "; ".join([f"no retirement is announced of {' and '.join(sorted(set(fine)))}"] * bool(fine) + going)
 
 
