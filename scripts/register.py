@@ -13,7 +13,7 @@ def register_folder(settings: Settings, folder: Path, name: str) -> records.Mode
     """Register a base model from a local folder of transformers files."""
     if not (folder / "config.json").is_file():
         raise InvalidInput(f"{folder}: this is not a model folder (no config.json in it).")
-    return _register(settings, name, str(folder), digests.of_folder(folder), records.Lineage())
+    return register(settings, name, str(folder), digests.of_folder(folder), records.Lineage())
 
 
 def register_job(settings: Settings, training: records.Training) -> records.Model:
@@ -21,10 +21,11 @@ def register_job(settings: Settings, training: records.Training) -> records.Mode
     lineage = records.Lineage(
         data=training.data_digest, code=training.code_digest, recipe=training.recipe.digest, job=training.job_name
     )
-    return _register(settings, settings.model, training.model_output, training.model_digest, lineage)
+    return register(settings, settings.model, training.model_output, training.model_digest, lineage)
 
 
-def _register(settings: Settings, name: str, path: str, digest: str, lineage: records.Lineage) -> records.Model:
+def register(settings: Settings, name: str, path: str, digest: str, lineage: records.Lineage) -> records.Model:
+    """Make the version that `digest` names of the files at `path`, unless it is there already. Raises AzureFailed."""
     from azure.ai.ml.entities import Model
 
     ml = azure_ml.client(settings)

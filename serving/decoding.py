@@ -1,10 +1,12 @@
-"""What one request asks of the model, and how its next token is chosen."""
+"""What one request asks of the model, and how its next token is chosen. Scores may be of torch or of numpy: the CPU
+tier has no torch."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any
 
-import torch
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,14 @@ class Request:
     finish_reason: str = ""
     done: Future[None] = field(default_factory=Future)
     abandoned: bool = False  # nobody waits any more; set by the server's thread, read by the model's
-    generator: torch.Generator | None = None
+    generator: np.random.Generator | None = None
 
     def length(self) -> int:
         """Tokens in the row: the newest answer token is not in it yet."""
         return len(self.prompt) + len(self.answer) - 1
 
 
-def choose(logits: torch.Tensor, requests: Sequence[Request]) -> list[int]:
+def choose(logits: Any, requests: Sequence[Request]) -> list[int]:
     """The next token of each request: the likeliest, or one drawn from the smallest set holding `top_p`.
 
     Who asked for log-probabilities gets the chosen token's appended: the model's own, before temperature and top_p.
@@ -42,18 +44,29 @@ def choose(logits: torch.Tensor, requests: Sequence[Request]) -> list[int]:
     tokens: list[int] = logits.argmax(-1).tolist()
     for i, request in enumerate(requests):
         how = request.sampling
-        if how.temperature >= 1e-3:  # below, the same choice, and no overflow
-            tokens[i] = _draw(logits[i], request)
-        if how.logprobs:
-            request.logprobs.append(float(logits[i].float().log_softmax(-1)[tokens[i]]))
+        drawn = how.temperature >= 1e-3  # below, the same choice, and no overflow
+        if drawn or how.logprobs:
+            row = logits[i]
+            scores = np.asarray(row if isinstance(row, np.ndarray) else row.float().cpu(), np.float64)
+            if drawn:
+                tokens[i] = _draw(scores, request)
+            if how.logprobs:
+                request.logprobs.append(float(np.log(_shares(scores)[tokens[i]])))
     return tokens
 
 
-def _draw(logits: torch.Tensor, request: Request) -> int:
+def _shares(scores: Any) -> Any:
+    """Chances by softmax."""
+    raised = np.exp(scores - scores.max())
+    return raised / raised.sum()
+
+
+def _draw(scores: Any, request: Request) -> int:
     how = request.sampling
     if request.generator is None:
-        request.generator = torch.Generator()
-        request.generator.manual_seed(how.seed) if how.seed is not None else request.generator.seed()
-    chances, order = (logits.float().cpu() / how.temperature).softmax(-1).sort(descending=True)
-    chances[1:][(chances.cumsum(0) - chances)[1:] >= how.top_p] = 0
-    return int(order[torch.multinomial(chances, 1, generator=request.generator)])
+        request.generator = np.random.default_rng(how.seed)
+    order = np.argsort(-scores, kind="stable")
+    chances = _shares(scores[order] / how.temperature)
+    before = chances.cumsum() - chances
+    chances[1:][before[1:] >= how.top_p] = 0
+    return int(order[request.generator.choice(len(order), p=chances / chances.sum())])

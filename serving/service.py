@@ -15,6 +15,8 @@ from wire import Limits
 
 log = logging.getLogger("azmlinfsrv.serving")
 
+CONVERTED = "converted.json"  # a folder that has it is of the CPU tier
+
 
 @dataclass(frozen=True)
 class Service:
@@ -44,11 +46,24 @@ def load(folder: Path) -> Service:
     default, most = _setting("DEFAULT_MAX_TOKENS", 256, low=1), _setting("MAX_OUTPUT_TOKENS", 1024, low=1)
     max_input = _setting("MAX_INPUT_TOKENS", 0) or None
 
-    batcher = Batcher(partial(_engine, cache(partial(_model, folder)), rows, kept), rows, wait)
+    make, loaded = (_converted, _session) if (folder / CONVERTED).is_file() else (_engine, _model)
+    batcher = Batcher(partial(make, cache(partial(loaded, folder)), rows, kept), rows, wait)
     window = batcher.engine.context
     most = min(most, window - 1)
     limits = Limits(min(default, most), most, 64 * window)
     return Service(_prompts(folder), batcher, limits, window, max_input, timeout, folder.name)
+
+
+def _converted(session: Callable[[], Any], rows: int, kept: int) -> Any:
+    from ort_engine import OrtEngine
+
+    return OrtEngine(*session(), rows, kept)
+
+
+def _session(folder: Path) -> Any:
+    from ort_engine import open_session
+
+    return open_session(folder)
 
 
 def _engine(model: Callable[[], Any], rows: int, kept: int) -> Any:
