@@ -2,15 +2,16 @@
 
     python -m convert --model out/model --recipe convert/recipes/int8.yaml --prompts data/heldout.jsonl --output out/cpu
 
-The output has the tokenizer and configuration of the source, model.onnx, and converted.json: what serving must know, and
-which source and recipe it was made of. The same source and recipe give the same bytes. Runs where it is called, on the
-processor; needs the source in memory (bf16) and a matrix of it in float32. Exit codes: 0 done, 3 invalid input.
+The output has the tokenizer and configuration of the source, model.onnx, and converted.json: what serving must know,
+and which source and recipe it was made of. The same source and recipe give the same bytes. Runs where it is called, on
+the processor; needs the source in memory (bf16) and a matrix of it in float32. Exit codes: 0 done, 3 invalid input.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import shutil
 import sys
@@ -23,7 +24,7 @@ from convert.recipe import Recipe, load_recipe
 
 FACTS = "converted.json"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".data")
-COMPARED = 8  # prompts whose answers are compared token by token
+COMPARED = 16  # chats that both models read to the end
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(
         f"✓ {report['recipe']}: {report['megabytes']:.0f} MB (source {report['source_megabytes']:.0f} MB) in "
         f"{report['seconds']:.0f} s; tokens equal for {report['prompts']} prompts; "
-        f"same choice as the source at {same} of {places} places"
+        f"the source's choice at {same} of {places} places"
     )
     return 0
 
@@ -56,7 +57,7 @@ def convert(model_folder: Path, recipe_file: Path, prompts_file: Path, output: P
     from convert import check
 
     recipe, digest = load_recipe(recipe_file)
-    prompts = check.read_prompts(prompts_file)
+    chats = check.read_chats(prompts_file)
     if not (model_folder / "config.json").is_file():
         raise ConvertError(f"{model_folder} is not a model folder (no config.json in it).")
     if output.exists() and any(output.iterdir()):
@@ -66,7 +67,7 @@ def convert(model_folder: Path, recipe_file: Path, prompts_file: Path, output: P
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        found = _write(model_folder, recipe, digest, prompts, partial)
+        found = _write(model_folder, recipe, digest, chats, partial)
         if output.exists():
             output.rmdir()
         partial.rename(output)
@@ -75,7 +76,7 @@ def convert(model_folder: Path, recipe_file: Path, prompts_file: Path, output: P
     return {**found, "seconds": round(time.monotonic() - began, 1)}
 
 
-def _write(source: Path, recipe: Recipe, digest: str, prompts: list[Any], folder: Path) -> dict[str, Any]:
+def _write(source: Path, recipe: Recipe, digest: str, chats: list[Any], folder: Path) -> dict[str, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
@@ -101,14 +102,15 @@ def _write(source: Path, recipe: Recipe, digest: str, prompts: list[Any], folder
         "recipe": recipe.model_dump(), "recipe_digest": digest, "source_digest": folder_digest(source),
     }  # fmt: skip
     (folder / FACTS).write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    ids = check.same_tokens(AutoTokenizer.from_pretrained(folder, local_files_only=True), tokenizer, prompts)
-    compared = [each for each in ids if len(each) < longest - 48][:COMPARED]
+    check.same_tokens(AutoTokenizer.from_pretrained(folder, local_files_only=True), tokenizer, chats)
+    read = (check.ids(tokenizer, chat, opened=False) for chat in chats)
+    compared = list(itertools.islice((each for each in read if len(each) <= longest), COMPARED))
     same, places = check.agreement(model, folder, compared)
     if not places:
-        raise ConvertError(f"No prompt is short enough for the model's context of {longest} tokens: nothing was compared.")
+        raise ConvertError(f"No chat is short enough for the context of {longest} tokens: nothing was compared.")
     return {
         "recipe": recipe.name, "recipe_digest": digest, "source_digest": known["source_digest"],
-        "prompts": len(prompts), "same_choices": same, "choices": places,
+        "prompts": len(chats), "same_choices": same, "choices": places,
         "megabytes": _megabytes(folder), "source_megabytes": _megabytes(source),
     }  # fmt: skip
 

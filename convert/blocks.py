@@ -22,7 +22,7 @@ class Packed:
 
 def pack(matrix: Tensor, how: Weights) -> Packed:
     """`matrix` (rows, columns) rounded; `columns` must be a multiple of the block. Raises ValueError when it is not."""
-    rows, columns = matrix.shape
+    columns = matrix.shape[1]
     if columns % how.block:
         raise ValueError(f"{columns} columns are no multiple of the block of {how.block}")
     parts = [_rounded(part.float().view(len(part), -1, how.block), how) for part in matrix.split(ROWS_AT_ONCE)]

@@ -1,8 +1,8 @@
 """What a converted model must show before it is handed over, and what is only told.
 
-Must: the same token ids for every prompt as the source's tokenizer gives, and finite scores. Told: at how many places of
-the source's own greedy answers the converted model would have chosen the same token. Whether its answers are good
-enough is for the gate to say, which asks the deployed model.
+Must: the same token ids for every prompt as the source's tokenizer gives, and finite scores. Told: at how many of the
+last places of some chats the converted model would have chosen the token that the source would. Whether its answers are
+good enough is for the gate to say, which asks the deployed model.
 """
 
 from __future__ import annotations
@@ -18,46 +18,52 @@ import torch
 from convert.errors import ConvertError
 from convert.graph import MODEL
 
-Prompt = list[dict[str, str]]
+Chat = list[dict[str, str]]
+PLACES = 64  # at the end of a chat: a short answer and some of what was asked
 
 
-def read_prompts(path: Path) -> list[Prompt]:
-    """The conversations of a JSONL file of chats, without their last answers. Raises ConvertError."""
-    prompts: list[Prompt] = []
+def read_chats(path: Path) -> list[Chat]:
+    """The conversations of a JSONL file of chats. Raises ConvertError."""
+    chats: list[Chat] = []
+    number = 0
     try:
         with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
+            for line in file:
+                number += 1
                 messages = json.loads(line)["messages"]
-                last = messages[-1]["role"] == "assistant"
-                if not messages[:-1] and last:
+                if not asked(messages):
                     raise ValueError
-                prompts.append(messages[:-1] if last else messages)
+                chats.append(messages)
     except OSError as error:
         raise ConvertError(f"{path} cannot be read ({error.strerror}); give a JSONL file of chats.") from None
     except (ValueError, KeyError, TypeError, IndexError):
         raise ConvertError(f"{path} line {number} is no chat with messages; check it with `data check`.") from None
-    if not prompts:
+    if not chats:
         raise ConvertError(f"{path} has no chats, so nothing can be compared; give a file that has some.")
-    return prompts
+    return chats
 
 
-def same_tokens(ours: Any, source: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
-    """The token ids of all prompts. Raises ConvertError where two tokenizers differ in one."""
-    out = []
-    for number, prompt in enumerate(prompts, 1):
-        mine, theirs = (
-            list(t(t.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True), add_special_tokens=False)
-                 ["input_ids"]) for t in (ours, source)
-        )  # fmt: skip
-        if mine != theirs:
+def asked(chat: Chat) -> Chat:
+    """The chat without its last answer."""
+    return chat[:-1] if chat[-1]["role"] == "assistant" else chat
+
+
+def same_tokens(ours: Any, source: Any, chats: Sequence[Chat]) -> None:
+    """Raises ConvertError where two tokenizers make other ids of a prompt."""
+    for number, chat in enumerate(chats, 1):
+        if ids(ours, asked(chat), opened=True) != ids(source, asked(chat), opened=True):
             raise ConvertError(f"Prompt {number} becomes other tokens than with the source's tokenizer.")
-        out.append(mine)
-    return out
+
+
+def ids(tokenizer: Any, chat: Chat, opened: bool) -> list[int]:
+    """Token ids of a chat; `opened`: up to the place where the assistant begins."""
+    text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=opened)
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 @torch.no_grad()
-def agreement(model: Any, folder: Path, prompts: Sequence[Sequence[int]], tokens: int = 48) -> tuple[int, int]:
-    """(places where the converted model's first choice is the source's, places) along the source's greedy answers.
+def agreement(model: Any, folder: Path, chats: Sequence[Sequence[int]]) -> tuple[int, int]:
+    """(places where the converted model's first choice is the source's, places) at the ends of some chats.
 
     Raises ConvertError when a score is no number.
     """
@@ -66,19 +72,18 @@ def agreement(model: Any, folder: Path, prompts: Sequence[Sequence[int]], tokens
     session = onnxruntime.InferenceSession(folder / MODEL, providers=["CPUExecutionProvider"])
     caches = {each.name: each.shape for each in session.get_inputs() if each.name.startswith("past_")}
     same = places = 0
-    for prompt in prompts:
-        ids = torch.tensor([prompt])
-        out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, do_sample=False)[0]
-        length, answer = len(prompt), out[len(prompt) :].tolist()
+    for tokens in chats:
+        length = len(tokens)
+        wanted = np.arange(max(0, length - PLACES), length)
         feed = {
-            "ids": out[None, :-1].numpy(), "new": np.array([len(out) - 1], np.int32),
-            "last": np.array([len(out) - 2], np.int32), "longest": np.array(len(out) - 1, np.int32),
-            "wanted": np.arange(length - 1, len(out) - 1),
-            **{name: np.zeros((1, shape[1], len(out) - 1, shape[3]), np.float32) for name, shape in caches.items()},
+            "ids": np.array([tokens]), "new": np.array([length], np.int32), "last": np.array([length - 1], np.int32),
+            "longest": np.array(length, np.int32), "wanted": wanted,
+            **{name: np.zeros((1, shape[1], length, shape[3]), np.float32) for name, shape in caches.items()},
         }  # fmt: skip
         (scores,) = session.run(["scores"], feed)
-        if not np.isfinite(scores).all():
-            raise ConvertError("The converted model gives scores that are no numbers; use another recipe.")
-        same += int((scores.argmax(-1) == np.array(answer)).sum())
-        places += len(answer)
+        expected = model(torch.tensor([tokens]), logits_to_keep=len(wanted)).logits[0]
+        if not (np.isfinite(scores).all() and expected.isfinite().all()):
+            raise ConvertError("The source or the converted model gives scores that are no numbers; evaluate neither.")
+        same += int((scores.argmax(-1) == expected.argmax(-1).numpy()).sum())
+        places += len(wanted)
     return same, places

@@ -6,7 +6,8 @@ new tokens may be padded on the right. Weights go to the data file as they are m
 time beside the source.
 
 Inputs, with R rows of S new tokens each (padding included):
-  ids (R, S) · new (R) tokens without padding · last (R) = length of each row afterwards − 1 · longest () = its maximum + 1
+  ids (R, S) · new (R) tokens without padding · last (R) = length of each row afterwards − 1 ·
+  longest () = the largest of these lengths ·
   wanted (W): which of the R × S places get scores · past_LAYER_key/value (R, heads, columns, size)
 Outputs: scores (W, vocabulary) · present_LAYER_key/value, to be bound to the same memory as the past.
 """
@@ -165,7 +166,7 @@ def _norm(graph: Graph, name: str, x: str, branch: str, weight: Tensor, epsilon:
 
 
 def _rotations(model: Any, context: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (context, half the rotated size), from the model's own module: scaling and LongRoPE included."""
+    """Cosines and sines (context, half the rotated size), from the model's own module, so with its scaling."""
     like = torch.zeros(1, 1, 1)
     cos, sin = model.model.rotary_emb(like, torch.arange(context)[None])
     half = cos.shape[-1] // 2

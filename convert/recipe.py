@@ -30,7 +30,7 @@ class Recipe(BaseModel):
     name: str
     body: Weights  # the matrices of the layers
     head: Weights  # the matrix that turns the last state into a score for each token
-    activations: Literal["int8", "float32"]  # what a matrix is multiplied with: int8 is faster, in blocks as the weights
+    activations: Literal["int8", "float32"]  # what a matrix is multiplied with; int8 in blocks, and faster
 
 
 def load_recipe(path: Path) -> tuple[Recipe, str]:

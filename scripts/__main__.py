@@ -7,7 +7,19 @@ import typer
 
 from eval.promptflow_home import discard
 from eval.startup import let_imports_be
-from scripts.commands import github, judge, model, money, operate, pull_request, quantise, set_up, take_back, tell, traffic
+from scripts.commands import (
+    github,
+    judge,
+    model,
+    money,
+    operate,
+    pull_request,
+    quantise,
+    set_up,
+    take_back,
+    tell,
+    traffic,
+)
 from scripts.errors import ScriptError
 from scripts.outputs import one_line, publish
 
