@@ -25,6 +25,7 @@ from convert.recipe import Recipe, load_recipe
 FACTS = "converted.json"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".data")
 COMPARED = 16  # chats that both models read to the end
+LEARNED = 64  # chats that tell which channels are large
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,11 +34,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, required=True, help="folder of a transformers model")
     parser.add_argument("--recipe", type=Path, required=True, help="a file such as convert/recipes/int8.yaml")
     parser.add_argument("--prompts", type=Path, required=True, help="JSONL of chats whose tokens are compared")
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        help="JSONL of chats like those to come, for a recipe that smooths; never those that will judge it",
+    )
     parser.add_argument("--output", type=Path, required=True, help="a folder that is not there yet, or empty")
     parser.add_argument("--report", type=Path, help="where to write what was found, as JSON")
     given = parser.parse_args(arguments)
     try:
-        report = convert(given.model, given.recipe, given.prompts, given.output)
+        report = convert(given.model, given.recipe, given.prompts, given.output, given.calibration)
     except ConvertError as error:
         print(f"✗ {error}", file=sys.stderr)
         return 3
@@ -52,12 +58,17 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def convert(model_folder: Path, recipe_file: Path, prompts_file: Path, output: Path) -> dict[str, Any]:
+def convert(
+    model_folder: Path, recipe_file: Path, prompts_file: Path, output: Path, calibration: Path | None = None
+) -> dict[str, Any]:
     """Write `output` and check it. Returns what was found. Raises ConvertError; then `output` is not there."""
     from convert import check
 
     recipe, digest = load_recipe(recipe_file)
     chats = check.read_chats(prompts_file)
+    if recipe.smoothing and calibration is None:
+        raise ConvertError(f"Recipe {recipe_file} smooths: give chats like those to come with --calibration.")
+    like = check.read_chats(calibration, LEARNED) if recipe.smoothing and calibration else []
     if not (model_folder / "config.json").is_file():
         raise ConvertError(f"{model_folder} is not a model folder (no config.json in it).")
     if output.exists() and any(output.iterdir()):
@@ -67,7 +78,7 @@ def convert(model_folder: Path, recipe_file: Path, prompts_file: Path, output: P
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        found = _write(model_folder, recipe, digest, chats, partial)
+        found = _write(model_folder, recipe, digest, chats, like, partial)
         if output.exists():
             output.rmdir()
         partial.rename(output)
@@ -76,12 +87,14 @@ def convert(model_folder: Path, recipe_file: Path, prompts_file: Path, output: P
     return {**found, "seconds": round(time.monotonic() - began, 1)}
 
 
-def _write(source: Path, recipe: Recipe, digest: str, chats: list[Any], folder: Path) -> dict[str, Any]:
+def _write(
+    source: Path, recipe: Recipe, digest: str, chats: list[Any], like: list[Any], folder: Path
+) -> dict[str, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
-    from convert import check, graph
+    from convert import check, graph, smooth
 
     disable_progress_bar()
     try:
@@ -93,6 +106,8 @@ def _write(source: Path, recipe: Recipe, digest: str, chats: list[Any], folder: 
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConvertError(f"{source} cannot be loaded as a model: {said[:200]}") from None
     longest = context(model.config)
+    learned = _short(tokenizer, like, longest, LEARNED)
+    smooth.smooth(model, learned, recipe.smoothing)
     graph.write(model, recipe, folder, longest)
     for file in sorted(source.iterdir()):
         if file.is_file() and file.suffix not in WEIGHTS and not file.name.endswith(".index.json"):
@@ -100,11 +115,11 @@ def _write(source: Path, recipe: Recipe, digest: str, chats: list[Any], folder: 
     known = {
         **facts(model, longest),
         "recipe": recipe.model_dump(), "recipe_digest": digest, "source_digest": folder_digest(source),
+        "calibration_digest": hashlib.sha256(json.dumps(learned).encode()).hexdigest() if learned else "",
     }  # fmt: skip
     (folder / FACTS).write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     check.same_tokens(AutoTokenizer.from_pretrained(folder, local_files_only=True), tokenizer, chats)
-    read = (check.ids(tokenizer, chat, opened=False) for chat in chats)
-    compared = list(itertools.islice((each for each in read if len(each) <= longest), COMPARED))
+    compared = _short(tokenizer, chats, longest, COMPARED)
     same, places = check.agreement(model, folder, compared)
     if not places:
         raise ConvertError(f"No chat is short enough for the context of {longest} tokens: nothing was compared.")
@@ -113,6 +128,14 @@ def _write(source: Path, recipe: Recipe, digest: str, chats: list[Any], folder: 
         "prompts": len(chats), "same_choices": same, "choices": places,
         "megabytes": _megabytes(folder), "source_megabytes": _megabytes(source),
     }  # fmt: skip
+
+
+def _short(tokenizer: Any, chats: list[Any], longest: int, count: int) -> list[list[int]]:
+    """Token ids of the first chats that the model can read to the end."""
+    from convert.check import ids
+
+    read = (ids(tokenizer, chat, opened=False) for chat in chats)
+    return list(itertools.islice((each for each in read if len(each) <= longest), count))
 
 
 def facts(model: Any, longest: int) -> dict[str, Any]:

@@ -23,9 +23,10 @@ class Packed:
 def pack(matrix: Tensor, how: Weights) -> Packed:
     """`matrix` (rows, columns) rounded; `columns` must be a multiple of the block. Raises ValueError when it is not."""
     columns = matrix.shape[1]
-    if columns % how.block:
-        raise ValueError(f"{columns} columns are no multiple of the block of {how.block}")
-    parts = [_rounded(part.float().view(len(part), -1, how.block), how) for part in matrix.split(ROWS_AT_ONCE)]
+    block = how.block or columns
+    if columns % block:
+        raise ValueError(f"{columns} columns are no multiple of the block of {block}")
+    parts = [_rounded(part.float().view(len(part), -1, block), how) for part in matrix.split(ROWS_AT_ONCE)]
     values, scales, zeros = (torch.cat(each) for each in zip(*parts, strict=True))
     return Packed(_bytes(values, how.bits), scales, None if how.symmetric else _bytes(zeros, how.bits))
 

@@ -23,14 +23,16 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor
 
-from convert.blocks import pack
+from convert.blocks import Packed, pack
 from convert.errors import ConvertError
 from convert.recipe import Recipe, Weights
 
-MODEL, DATA = "model.onnx", "model.onnx.data"
+MODEL, DATA, PROBE = "model.onnx", "model.onnx.data", "probe.onnx"
 PAGE = 4096  # the runtime maps the data file into memory, tensor by tensor
 KINDS = {"LlamaForCausalLM": "llama", "Phi3ForCausalLM": "phi3"}
-TYPES = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.uint8): TensorProto.UINT8}
+TYPES = {
+    np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.uint8): TensorProto.UINT8, np.dtype(np.int8): TensorProto.INT8,
+}  # fmt: skip
 CONTRIB = "com.microsoft"
 
 
@@ -62,11 +64,13 @@ class Graph:
         self.weights.append(proto)
         return name
 
-    def multiply(self, name: str, x: str, matrix: Tensor, how: Weights, int8: bool) -> str:
-        """x @ matrix.T, with the matrix kept as the recipe says."""
+    def multiply(self, name: str, x: str, matrix: Tensor, how: Weights, int8: bool, middles: str = "middles") -> str:
+        """x @ matrix.T, with the matrix kept as the recipe says. `middles`: the middle of a byte for each row of x."""
         if how.bits == 32:
             return self.add("MatMul", [x, self.keep(f"{name}.weight", matrix.float().T)], [name])
         packed = pack(matrix, how)
+        if how.block is None:
+            return self._by_rows(name, x, packed, middles)
         inputs = [x, self.keep(f"{name}.weight", packed.values.view(*packed.scales.shape, -1))]
         inputs.append(self.keep(f"{name}.scales", packed.scales))
         if packed.zeros is not None:
@@ -76,6 +80,22 @@ class Graph:
             "MatMulNBits", inputs, [name], CONTRIB,
             K=columns, N=rows, bits=how.bits, block_size=how.block, accuracy_level=4 if int8 else 1,
         )  # fmt: skip
+
+    def _by_rows(self, name: str, x: str, packed: Packed, middles: str) -> str:
+        """The same with whole rows that share a scale, of the matrix and of x: integer products, which large batches
+        and long prompts need. Each token has its own scale, so its result does not depend on its neighbours.
+
+        A token of zeros has the scale 0: whatever it is rounded to, it is multiplied with 0 again.
+        """
+        self.add("Abs", [x], [f"{name}.abs"])
+        self.add("ReduceMax", [f"{name}.abs", "last_axis"], [f"{name}.most"], keepdims=1)
+        scale = self.add("Mul", [f"{name}.most", "step"], [f"{name}.scale"])
+        self.add("Reshape", [scale, "one_axis"], [f"{name}.scale1"])
+        self.add("QuantizeLinear", [x, f"{name}.scale1", middles], [f"{name}.int8"], axis=0)
+        weight = self.keep(f"{name}.weight", (packed.values.squeeze(1).to(torch.int16) - 128).to(torch.int8).T)
+        inputs = [f"{name}.int8", weight, "one", self.keep(f"{name}.scales", packed.scales.squeeze(1)), "zero"]
+        self.add("MatMulIntegerToFloat", inputs, [f"{name}.product"], CONTRIB)
+        return self.add("Mul", [f"{name}.product", scale], [name])
 
 
 def layout(model: Any) -> str:
@@ -105,20 +125,17 @@ def write(model: Any, recipe: Recipe, folder: Path, context: int) -> None:
     kind, config = layout(model), model.config
     heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
     size = head_size(config)
-    block = max((how.block for how in (recipe.body, recipe.head) if how.bits < 32), default=1)
+    block = max((how.block or 1 for how in (recipe.body, recipe.head) if how.bits < 32), default=1)
     for columns in (config.hidden_size, config.intermediate_size, heads * size):
         if columns % block:
             raise ConvertError(f"A matrix of {columns} columns has no whole blocks of {block}; choose a smaller block.")
     with (folder / DATA).open("wb") as data, torch.no_grad():
         graph = Graph(data)
         epsilon, int8 = config.rms_norm_eps, recipe.activations == "int8"
-        cos, sin = _rotations(model, context)
-        graph.keep("cos", cos)
-        graph.keep("sin", sin)
-        graph.keep("embedding", model.get_input_embeddings().weight)
-        x = graph.add("Gather", ["embedding", "ids"], ["embedded"])
-        if model.get_input_embeddings().weight.dtype != torch.float32:
-            x = graph.add("Cast", [x], ["embedded32"], to=TensorProto.FLOAT)
+        for name, rotation in zip(("cos", "sin"), _rotations(model, context), strict=True):
+            graph.keep(name, rotation)
+        _constants(graph, (heads + 2 * kv_heads) * size, heads * size)
+        x = _embedded(graph, model.get_input_embeddings().weight)
         branch = ""  # what the layer before adds to x, joined with the next norm
         for i, layer in enumerate(model.model.layers):
             at = f"layer{i}"
@@ -127,15 +144,17 @@ def write(model: Any, recipe: Recipe, folder: Path, context: int) -> None:
             qkv = (attention.qkv_proj.weight if kind == "phi3"
                    else torch.cat([getattr(attention, f"{p}_proj").weight for p in "qkv"]))  # fmt: skip
             qkv_at = graph.multiply(f"{at}.qkv", normed, qkv, recipe.body, int8)
+            graph.add("Reshape", [qkv_at, "qkv_shape"], [f"{at}.qkv_rows"])
             past, present = ([f"{when}_{i}_{what}" for what in ("key", "value")] for when in ("past", "present"))
             window = getattr(config, "sliding_window", None)
             attended = graph.add(
                 "GroupQueryAttention",
-                [qkv_at, "", "", *past, "last", "longest", "cos", "sin", *[""] * 7, "new"],
+                [f"{at}.qkv_rows", "", "", *past, "last", "longest", "cos", "sin", *[""] * 7, "new"],
                 [f"{at}.attended", *present], CONTRIB,
                 num_heads=heads, kv_num_heads=kv_heads, do_rotary=1, scale=size**-0.5,
                 local_window_size=window or -1,
             )  # fmt: skip
+            attended = graph.add("Reshape", [attended, "attended_shape"], [f"{at}.attended_flat"])
             branch = graph.multiply(f"{at}.o", attended, attention.o_proj.weight, recipe.body, int8)
             x, normed = _norm(graph, f"{at}.post", x, branch, layer.post_attention_layernorm.weight, epsilon)
             mlp = layer.mlp
@@ -147,12 +166,36 @@ def write(model: Any, recipe: Recipe, folder: Path, context: int) -> None:
             graph.add("Mul", [f"{at}.silu", f"{at}.up"], [f"{at}.product"])
             branch = graph.multiply(f"{at}.down", f"{at}.product", mlp.down_proj.weight, recipe.body, int8)
         _, normed = _norm(graph, "final", x, branch, model.model.norm.weight, epsilon)
-        # In the graph itself: shapes are worked out before the data file is read.
-        graph.weights.append(helper.make_tensor("flat", TensorProto.INT64, [2], [-1, config.hidden_size]))
-        graph.add("Reshape", [normed, "flat"], ["places"])
-        graph.add("Gather", ["places", "wanted"], ["chosen"])
-        graph.multiply("scores", "chosen", model.get_output_embeddings().weight, recipe.head, int8)
+        graph.add("Gather", [normed, "wanted"], ["chosen"])
+        graph.add("Shape", ["wanted"], ["places"])
+        graph.add("Expand", ["middle", "places"], ["middles_chosen"])
+        graph.multiply("scores", "chosen", model.get_output_embeddings().weight, recipe.head, int8, "middles_chosen")
     _save(graph, folder / MODEL, len(model.model.layers), kv_heads, size, config.vocab_size)
+    if None in (recipe.body.block, recipe.head.block):
+        _save_probe(folder / PROBE)
+
+
+def _constants(graph: Graph, qkv: int, attended: int) -> None:
+    """Small numbers kept in the graph itself: shapes are worked out before the data file is read."""
+    for name, kind, shape, values in (
+        ("qkv_size", TensorProto.INT64, [1], [qkv]), ("attended_shape", TensorProto.INT64, [2], [-1, attended]),
+        ("one_axis", TensorProto.INT64, [1], [-1]), ("last_axis", TensorProto.INT64, [1], [-1]),
+        ("step", TensorProto.FLOAT, [], [1 / 127]), ("one", TensorProto.FLOAT, [], [1.0]),
+        ("middle", TensorProto.UINT8, [], [128]), ("zero", TensorProto.UINT8, [], [128]),
+    ):  # fmt: skip
+        graph.weights.append(helper.make_tensor(name, kind, shape, values))
+
+
+def _embedded(graph: Graph, embedding: Tensor) -> str:
+    """The tokens of all rows one below the other; only attention has to know which row each is of."""
+    graph.keep("embedding", embedding)
+    graph.add("Reshape", ["ids", "one_axis"], ["tokens"])
+    graph.add("Shape", ["tokens"], ["all"])
+    graph.add("Expand", ["middle", "all"], ["middles"])
+    graph.add("Shape", ["ids"], ["rows_tokens"])
+    graph.add("Concat", ["rows_tokens", "qkv_size"], ["qkv_shape"], axis=0)
+    x = graph.add("Gather", ["embedding", "tokens"], ["embedded"])
+    return x if embedding.dtype == torch.float32 else graph.add("Cast", [x], ["embedded32"], to=TensorProto.FLOAT)
 
 
 def _norm(graph: Graph, name: str, x: str, branch: str, weight: Tensor, epsilon: float) -> tuple[str, str]:
@@ -171,6 +214,17 @@ def _rotations(model: Any, context: int) -> tuple[Tensor, Tensor]:
     cos, sin = model.model.rotary_emb(like, torch.arange(context)[None])
     half = cos.shape[-1] // 2
     return cos[0, :, :half].float(), sin[0, :, :half].float()
+
+
+def _save_probe(path: Path) -> None:
+    """One product of the largest bytes. Processors without VNNI instructions add them up in 16 bits, which are too few,
+    and say nothing; serving asks this before it answers anybody."""
+    most = helper.make_tensor("most", TensorProto.INT8, [64, 1], [127] * 64)
+    node = helper.make_node("MatMulInteger", ["bytes", "most"], ["sum"])
+    places = (("bytes", TensorProto.UINT8, [1, 64]), ("sum", TensorProto.INT32, [1, 1]))
+    given, told = (helper.make_tensor_value_info(*place) for place in places)
+    made = helper.make_graph([node], "probe", [given], [told], [most])
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), path)
 
 
 def _save(graph: Graph, path: Path, layers: int, heads: int, size: int, vocabulary: int) -> None:

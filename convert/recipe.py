@@ -19,7 +19,7 @@ class Weights(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     bits: Literal[4, 8, 32]
-    block: Literal[16, 32, 64, 128]  # weights that share a scale
+    block: Literal[16, 32, 64, 128] | None  # weights that share a scale; null: each row of the matrix has one
     symmetric: bool  # true: zero is the middle of the range; false: each block has its own zero
     search: Annotated[int, Field(ge=1, le=100)]  # narrower ranges tried for each block, for the least squared error
 
@@ -30,6 +30,7 @@ class Recipe(BaseModel):
     name: str
     body: Weights  # the matrices of the layers
     head: Weights  # the matrix that turns the last state into a score for each token
+    smoothing: Annotated[float, Field(ge=0, le=1)]  # 0: none; else how far activations are evened out (smooth.py)
     activations: Literal["int8", "float32"]  # what a matrix is multiplied with; int8 in blocks, and faster
 
 
@@ -48,6 +49,11 @@ def load_recipe(path: Path) -> tuple[Recipe, str]:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
         raise ConvertError(_sentence(path, error)) from None
+    for part in (recipe.body, recipe.head):
+        if part.block is None and (part.bits, part.symmetric, recipe.activations) != (8, True, "int8"):
+            raise ConvertError(
+                f"Recipe {path} has block: null, which needs bits: 8, symmetric: true and activations: int8."
+            )
     return recipe, hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()
 
 

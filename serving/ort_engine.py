@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime
 from prefixes import Prefix, PrefixStore
 
-MODEL, FACTS = "model.onnx", "converted.json"
+MODEL, FACTS, PROBE = "model.onnx", "converted.json", "probe.onnx"
 FIRST_CAPACITY = 512  # columns; doubles when a longer sequence comes
 PREFILL_TOKENS = 2048  # padded prompt tokens in one pass: bounds memory, and nothing is gained beyond it
 Array = Any  # of numpy
@@ -54,11 +54,23 @@ class Rows:
 
 
 def open_session(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """The loaded graph, and what convert/ wrote down about it. Raises what onnxruntime raises for a broken one."""
+    """The loaded graph, and what convert/ wrote down about it. Raises what onnxruntime raises for a broken one, and
+    RuntimeError on a processor that would compute it wrongly."""
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    if (folder / PROBE).is_file():
+        (found,) = _session(folder / PROBE).run(None, {"bytes": np.full((1, 64), 255, np.uint8)})
+        if found.item() != 64 * 255 * 127:
+            raise RuntimeError(
+                "this processor adds up products of bytes in 16 bits (it lacks VNNI), so this model's answers would be "
+                "wrong: take a newer instance type, or convert the model with a recipe that has blocks"
+            )
+    return _session(folder / MODEL), facts
+
+
+def _session(path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(folder / MODEL, options, providers=["CPUExecutionProvider"]), facts
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 class OrtEngine:

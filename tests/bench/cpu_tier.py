@@ -28,7 +28,7 @@ from tests.bench.serving import ROOT, Talk, ask, server
 HERE = ROOT / "out" / "bench" / "cpu_tier"
 BASE, TUNED = ROOT / ".cache" / "smollm2-135m-instruct", HERE / "tuned"
 HELD_OUT = ROOT / "data" / "heldout.jsonl"
-RECIPES = ("int8", "int4")
+RECIPES = ("int8", "int8_blocks", "int4")
 ROUNDS, ALONE, TOGETHER, TOKENS = 3, 6, 16, 64
 GENERATE = "transformers' generate in bf16"
 
@@ -122,7 +122,7 @@ def prepare() -> None:
     for name in RECIPES:
         shutil.rmtree(HERE / name, ignore_errors=True)
         call("convert", "--model", TUNED, "--recipe", ROOT / f"convert/recipes/{name}.yaml", "--prompts", HELD_OUT,
-             "--output", HERE / name)  # fmt: skip
+             "--calibration", ROOT / "data/tickets.jsonl", "--output", HERE / name)  # fmt: skip
 
 
 def call(module: str, *arguments: Any, folder: Path = ROOT) -> None:

@@ -35,13 +35,14 @@ def saved(folder: Path, model: Any) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("recipe", ["int8", "int4", "fp32"])
+@pytest.mark.parametrize("recipe", ["int8", "int8_blocks", "int4", "fp32"])
 def test_the_same_source_and_recipe_give_the_same_bytes(recipe: str, source: Path, chats: Path, tmp_path: Path) -> None:
-    reports = [convert(source, RECIPES / f"{recipe}.yaml", chats, tmp_path / name) for name in ("one", "two")]
+    reports = [convert(source, RECIPES / f"{recipe}.yaml", chats, tmp_path / name, chats) for name in ("one", "two")]
     assert digests.of_folder(tmp_path / "one") == digests.of_folder(tmp_path / "two") != digests.of_folder(source)
     known = json.loads((tmp_path / "one" / "converted.json").read_text())
     assert known["source_digest"] == folder_digest(source) == digests.of_folder(source)
     assert (known["recipe_digest"], known["stop_ids"]) == (reports[0]["recipe_digest"], [258, 262])
+    assert bool(known["calibration_digest"]) == (recipe == "int8")
     assert not list((tmp_path / "one").glob("*.safetensors"))
     assert reports[0]["choices"] > 10
     assert recipe != "fp32" or reports[0]["same_choices"] >= reports[0]["choices"] - 1  # the source rounds to bf16
@@ -85,9 +86,14 @@ def broken(folder: Path, what: str) -> Path:
 def test_what_cannot_be_converted_leaves_nothing(what: str, said: str, chats: Path, tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     with pytest.raises(ConvertError, match=said) as caught:
-        convert(broken(tmp_path / "source", what), RECIPES / "int8.yaml", chats, tmp_path / "out")
+        convert(broken(tmp_path / "source", what), RECIPES / "int8_blocks.yaml", chats, tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert {path.name for path in tmp_path.iterdir()} == {"source", "chats.jsonl"}
+
+
+def test_a_recipe_that_smooths_needs_chats_to_learn_from(source: Path, chats: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConvertError, match="give chats like those to come with --calibration"):
+        convert(source, RECIPES / "int8.yaml", chats, tmp_path / "out")
 
 
 def test_another_kind_of_model_is_refused(chats: Path, tmp_path: Path) -> None:
@@ -96,7 +102,7 @@ def test_another_kind_of_model_is_refused(chats: Path, tmp_path: Path) -> None:
     size = {"vocab_size": 263, "n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 64}
     folder = saved(tmp_path / "gpt2", GPT2LMHeadModel(GPT2Config(**size)))
     with pytest.raises(ConvertError, match="GPT2LMHeadModel cannot be converted; known are Llama"):
-        convert(folder, RECIPES / "int8.yaml", chats, tmp_path / "out")
+        convert(folder, RECIPES / "int8_blocks.yaml", chats, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +124,7 @@ def test_a_tokenizer_that_differs_is_found() -> None:
 def test_the_command_says_what_is_wrong_and_exits_3(source: Path, chats: Path, tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
-    given = ["--model", str(source), "--recipe", str(RECIPES / "int8.yaml"), "--prompts", str(chats)]
+    given = ["--model", str(source), "--recipe", str(RECIPES / "int8_blocks.yaml"), "--prompts", str(chats)]
     assert main([*given, "--output", str(tmp_path / "full")]) == 3
     assert capsys.readouterr().err.startswith("✗ ")
     assert main([*given, "--output", str(tmp_path / "new"), "--report", str(tmp_path / "report.json")]) == 0

@@ -8,7 +8,7 @@ from convert.errors import ConvertError
 from convert.recipe import load_recipe
 
 RECIPES = Path(__file__).parents[2] / "convert" / "recipes"
-INT8 = (RECIPES / "int8.yaml").read_text(encoding="utf-8")
+INT8 = (RECIPES / "int8_blocks.yaml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
@@ -20,7 +20,7 @@ def test_the_digest_is_of_the_values_and_not_of_the_comments(tmp_path: Path) -> 
     same, other = tmp_path / "same.yaml", tmp_path / "other.yaml"
     same.write_text(INT8 + "# more\n")
     other.write_text(INT8.replace("activations: int8", "activations: float32"))
-    digest = load_recipe(RECIPES / "int8.yaml")[1]
+    digest = load_recipe(RECIPES / "int8_blocks.yaml")[1]
     assert load_recipe(same)[1] == digest != load_recipe(other)[1]
 
 
@@ -32,7 +32,8 @@ def test_the_digest_is_of_the_values_and_not_of_the_comments(tmp_path: Path) -> 
         ("activations: int8", "", "lacks the key 'activations'"),
         ("body: {bits: 8", "body: {bits: 5", "wrong value at 'body.bits'"),
         ("block: 32", "block: 33", "wrong value at 'body.block'"),
-        ("name: int8", "name: [", "not valid YAML"),
+        ("body: {bits: 8, block: 32", "body: {bits: 4, block: null", "block: null, which needs bits: 8"),
+        ("name: int8_blocks", "name: [", "not valid YAML"),
         (INT8, "- int8", "not a mapping"),
     ],
 )

@@ -23,7 +23,11 @@ from convert.recipe import Recipe, Weights, load_recipe
 ROOT = Path(__file__).parents[2]
 WHOLE = load_recipe(ROOT / "convert/recipes/fp32.yaml")[0]
 BYTES = Weights(bits=8, block=16, symmetric=True, search=1)
-INT8 = Recipe(name="int8", body=BYTES, head=BYTES, activations="float32")
+WHOLE_ROWS = Weights(bits=8, block=None, symmetric=True, search=1)
+EIGHT_BITS = {
+    "blocks": Recipe(name="blocks", body=BYTES, head=BYTES, smoothing=0.0, activations="int8"),
+    "rows": Recipe(name="rows", body=WHOLE_ROWS, head=WHOLE_ROWS, smoothing=0.0, activations="int8"),
+}
 SHORT, LONG = [1.0 + i / 10 for i in range(8)], [9.0] * 8
 ROPE: dict[str, Any] = {
     "rope_type": "longrope", "rope_theta": 1e4, "short_factor": SHORT, "long_factor": LONG,
@@ -126,22 +130,36 @@ def test_prompts_longer_than_the_first_capacity(tmp_path: Path) -> None:
     assert batcher.engine.rows.columns > FIRST_CAPACITY
 
 
-def test_eight_bits_in_a_batch_answer_as_eight_bits_alone(tmp_path: Path) -> None:
-    make = opened(make_model("llama"), tmp_path, INT8)
+@pytest.mark.parametrize("kind", EIGHT_BITS)
+def test_eight_bits_in_a_batch_answer_as_eight_bits_alone(kind: str, tmp_path: Path) -> None:
+    make = opened(make_model("llama"), tmp_path, EIGHT_BITS[kind])
     asked = prompts(9, 50)
     together = answers(Batcher(lambda: make(4), max_batch=4), asked, [20] * 9)
     one = Batcher(lambda: make(1), max_batch=1)
     assert [r.answer for r in together] == [answers(one, [p], [20])[0].answer for p in asked]
 
 
-def test_eight_bits_change_scores_a_little_and_not_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", EIGHT_BITS)
+def test_eight_bits_change_scores_a_little_and_not_nothing(kind: str, tmp_path: Path) -> None:
     model = make_model("llama")
     asked = prompts(6, 50)
-    got, _ = opened(model, tmp_path, INT8)(6).prefill(0, asked)
+    got, _ = opened(model, tmp_path, EIGHT_BITS[kind])(6).prefill(0, asked)
     with torch.no_grad():
         expected = np.stack([model(torch.tensor([p])).logits[0, -1].numpy() for p in asked])
     off = np.abs(got - expected).max() / np.abs(expected).max()
     assert 1e-5 < off < 0.1
+
+
+def test_a_processor_that_adds_up_wrongly_is_found_before_anybody_asks(tmp_path: Path) -> None:
+    """No such processor here: the probe is given another answer."""
+    import onnx
+
+    opened(make_model("llama"), tmp_path, EIGHT_BITS["rows"])
+    probe = onnx.load(tmp_path / graph.PROBE)
+    probe.graph.initializer[0].int32_data[0] = 126
+    onnx.save(probe, tmp_path / graph.PROBE)
+    with pytest.raises(RuntimeError, match="lacks VNNI"):
+        open_session(tmp_path)
 
 
 def test_log_probabilities_and_sampling_work_without_torch(tmp_path: Path) -> None:
