@@ -25,7 +25,7 @@ from convert.recipe import Recipe, load_recipe
 FACTS = "converted.json"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".data")
 COMPARED = 16  # chats that both models read to the end
-LEARNED = 64  # chats that tell which channels are large
+LEARNED = 16  # chats that tell which channels are large
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -24,8 +24,9 @@ def smooth(model: Any, chats: Sequence[Sequence[int]], strength: float) -> None:
     """
     if not strength:
         return
-    phi3, layers = layout(model) == "phi3", model.model.layers
-    largest = _largest(model, [_first_matrices(layer, phi3) for layer in layers], chats)
+    phi3, layers, head = layout(model) == "phi3", model.model.layers, model.get_output_embeddings()
+    groups = [*(_first_matrices(layer, phi3) for layer in layers), (head,)]
+    *largest, (scores,) = _largest(model, groups, chats)
     for layer, (attention, gate, down) in zip(layers, largest, strict=True):
         first = layer.self_attn
         qkv = [first.qkv_proj] if phi3 else [first.q_proj, first.k_proj, first.v_proj]
@@ -34,11 +35,9 @@ def smooth(model: Any, chats: Sequence[Sequence[int]], strength: float) -> None:
         _divide(layer.post_attention_layernorm.weight, both, gate, strength)
         up = layer.mlp.gate_up_proj.weight.chunk(2)[1] if phi3 else layer.mlp.up_proj.weight
         _divide(up, [layer.mlp.down_proj], down, strength)
-    head = model.get_output_embeddings()
     head.weight = nn.Parameter(head.weight.clone())  # it may be the embedding too, which stays
     model.config.tie_word_embeddings = False
-    (last,) = _largest(model, [(head,)], chats)
-    _divide(model.model.norm.weight, [head], last[0], strength)
+    _divide(model.model.norm.weight, [head], scores, strength)
 
 
 def _first_matrices(layer: Any, phi3: bool) -> tuple[nn.Module, ...]:

@@ -8,6 +8,7 @@ token in float32 (SmolLM2-135M 45 KB, Phi-3-mini 768 KiB); only pages that were 
 """
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,9 @@ def open_session(folder: Path) -> tuple[Any, dict[str, Any]]:
 def _session(path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = int(
+        os.environ.get("OMP_NUM_THREADS", "") or 0
+    )  # 0: one a core, as in the other tier
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 

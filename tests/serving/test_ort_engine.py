@@ -53,6 +53,13 @@ KINDS: dict[str, Callable[[], Any]] = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models this small gain nothing by a second, and beside other tests two wait for each other."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+
+
 def opened(model: Any, folder: Path, recipe: Recipe = WHOLE) -> Callable[..., OrtEngine]:
     """A maker of engines (rows, prefix_tokens) for the converted model."""
     longest = context(model.config)
@@ -97,13 +104,13 @@ def test_scores_are_the_sources(kind: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["llama", "phi3, window 24", "phi3, longrope"])
 def test_a_batch_answers_as_the_source_alone(kind: str, tmp_path: Path) -> None:
     model = KINDS[kind]()
     make = opened(model, tmp_path)
     longest = min(70, context(model.config) - 40)
-    asked = prompts(11, longest)  # more than the rows: some join while others decode, and rows move
-    tokens = [random.Random(i).randint(1, 40) for i in range(len(asked))]
+    asked = prompts(9, longest)  # more than the rows: some join while others decode, and rows move
+    tokens = [random.Random(i).randint(1, 30) for i in range(len(asked))]
     got = answers(Batcher(lambda: make(4), max_batch=4), asked, tokens)
     assert [r.answer for r in got] == [alone(model, p, n) for p, n in zip(asked, tokens, strict=True)]
     assert len({tuple(r.answer[:3]) for r in got}) > 3, "the model ignores its prompts: the test shows nothing"
