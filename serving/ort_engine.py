@@ -71,9 +71,8 @@ def open_session(folder: Path) -> tuple[Any, dict[str, Any]]:
 def _session(path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = int(
-        os.environ.get("OMP_NUM_THREADS", "") or 0
-    )  # 0: one a core, as in the other tier
+    threads = os.environ.get("OMP_NUM_THREADS", "")  # what bounds the other tier bounds this one
+    options.intra_op_num_threads = int(threads) if threads.isdecimal() else 0  # 0: one a core
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
