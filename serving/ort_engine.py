@@ -28,7 +28,7 @@ class Rows:
 
     def __init__(self, layers: int, rows: int, heads: int, size: int) -> None:
         # Not touched until written: the system gives memory page by page.
-        self.cache = np.zeros((2 * layers, rows, heads, FIRST_CAPACITY, size), np.float32)
+        self.cache: Array = np.zeros((2 * layers, rows, heads, FIRST_CAPACITY, size), np.float32)
 
     @property
     def columns(self) -> int:
@@ -39,7 +39,7 @@ class Rows:
         if columns <= have:
             return False
         layers, rows, heads, _, size = self.cache.shape
-        new = np.zeros((layers, rows, heads, max(columns, 2 * have), size), np.float32)
+        new: Array = np.zeros((layers, rows, heads, max(columns, 2 * have), size), np.float32)
         new[:, :, :, :have] = self.cache
         self.cache = new
         return True
@@ -140,7 +140,7 @@ class OrtEngine:
         key = (first, count, width)
         if key in self._bound:
             return self._bound[key]
-        memory = {
+        memory: dict[str, Array] = {
             "ids": np.zeros((count, width), np.int64), "new": np.zeros(count, np.int32),
             "last": np.zeros(count, np.int32), "longest": np.zeros((), np.int32),
             "wanted": np.zeros(count, np.int64), "scores": np.zeros((count, self.vocabulary), np.float32),

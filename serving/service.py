@@ -57,7 +57,8 @@ def load(folder: Path) -> Service:
 def _converted(session: Callable[[], Any], rows: int, kept: int) -> Any:
     from ort_engine import OrtEngine
 
-    return OrtEngine(*session(), rows, kept)
+    loaded, facts = session()
+    return OrtEngine(loaded, facts, rows, kept)
 
 
 def _session(folder: Path) -> Any:
