@@ -72,7 +72,7 @@ class Endpoint:
             model, _, version = str(deployment.model).rsplit("/", 3)[1:]
             found = self._ml.models.get(model, version)
         tags = found.tags or {}
-        lineage = records.Lineage(**{key: tags[key] for key in ("data", "code", "recipe", "job") if key in tags})
+        lineage = records.Lineage(**{key: tags[key] for key in records.Lineage.model_fields if key in tags})
         return records.Model(
             name=model,
             version=version,

@@ -101,6 +101,10 @@ class Lineage(Part):
     code: str = ""
     recipe: str = ""
     job: str = ""
+    # Of a model that was made smaller: which one it was, and by which recipe of convert/recipes.
+    source: str = ""
+    source_digest: str = ""
+    conversion: str = ""
 
 
 class Model(Record):

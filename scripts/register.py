@@ -13,11 +13,13 @@ def register_folder(settings: Settings, folder: Path, name: str) -> records.Mode
     """Register a model from a local folder of transformers files, or one with `base` and `adapter` in it."""
     if (folder / "base" / "config.json").is_file() and (folder / "adapter" / "adapter_config.json").is_file():
         artifact: records.Artifact = "lora"
+    elif (folder / "converted.json").is_file():  # convert/ leaves it
+        artifact = "onnx"
     elif (folder / "config.json").is_file():
         artifact = "merged"
     else:
         raise InvalidInput(f"{folder}: this is not a model folder (no config.json in it).")
-    return _register(settings, name, str(folder), digests.of_folder(folder), records.Lineage(), artifact)
+    return register(settings, name, str(folder), digests.of_folder(folder), records.Lineage(), artifact)
 
 
 def register_job(settings: Settings, training: records.Training) -> records.Model:
@@ -25,10 +27,10 @@ def register_job(settings: Settings, training: records.Training) -> records.Mode
     lineage = records.Lineage(
         data=training.data_digest, code=training.code_digest, recipe=training.recipe.digest, job=training.job_name
     )
-    return _register(settings, settings.model, training.model_output, training.model_digest, lineage)
+    return register(settings, settings.model, training.model_output, training.model_digest, lineage)
 
 
-def _register(
+def register(
     settings: Settings,
     name: str,
     path: str,
@@ -36,6 +38,7 @@ def _register(
     lineage: records.Lineage,
     artifact: records.Artifact = "merged",
 ) -> records.Model:
+    """Make the version that `digest` names of the files at `path`, unless it is there already. Raises AzureFailed."""
     from azure.ai.ml.entities import Model
 
     ml = azure_ml.client(settings)

@@ -20,6 +20,8 @@ from screen import Screen
 
 log = logging.getLogger("azmlinfsrv.serving")
 
+CONVERTED = "converted.json"  # a folder that has it is of the CPU tier
+
 
 @dataclass(frozen=True)
 class Service:
@@ -62,7 +64,8 @@ def load(folder: Path) -> Service:
 
     with ThreadPoolExecutor(1) as beside:  # reading takes a while, and hashing lets other threads work
         digest = beside.submit(of_folder, folder)
-        engine = partial(_engine, cache(partial(_model, folder)), rows, kept)
+        make, loaded = (_converted, _session) if (folder / CONVERTED).is_file() else (_engine, _model)
+        engine = partial(make, cache(partial(loaded, folder)), rows, kept)
         try:
             batcher = Batcher(engine, rows, wait, coming=lambda: admission.inside)
         finally:  # a damaged model may fail to load: this says why
@@ -82,6 +85,19 @@ def _name(folder: Path) -> str:
     """AZUREML_MODEL_DIR ends in NAME/VERSION."""
     root = os.environ.get("AZUREML_MODEL_DIR", "")
     return ":".join(Path(root).parts[-2:]) if root else folder.name
+
+
+def _converted(session: Callable[[], Any], rows: int, kept: int) -> Any:
+    from ort_engine import OrtEngine
+
+    loaded, facts = session()
+    return OrtEngine(loaded, facts, rows, kept)
+
+
+def _session(folder: Path) -> Any:
+    from ort_engine import open_session
+
+    return open_session(folder)
 
 
 def _engine(model: Callable[[], Any], rows: int, kept: int) -> Any:

@@ -1,7 +1,8 @@
 """One contract for every tier: the same requests, the same checks, the same greedy answers, the trainer's own tokens.
 
 python is the real scoring server. gpu is the real start script of serving/container with what stands in for vLLM here
-(emulator/stand_ins/vllm_stand_in.py), NOT vLLM. The cpu tier adds a row to SERVERS.
+(emulator/stand_ins/vllm_stand_in.py), NOT vLLM. cpu is the scoring server with the model as convert/ leaves it, in full
+precision: fewer bits may say something else.
 """
 
 import json
@@ -54,6 +55,17 @@ def python(root: Path, _: Path, port: int) -> tuple[list[str], dict[str, str], P
     return line, {**given, "AZUREML_MODEL_DIR": str(root), "AML_APP_ROOT": str(serving)}, serving
 
 
+def cpu(root: Path, place: Path, port: int) -> tuple[list[str], dict[str, str], Path]:
+    chats = place / "chats.jsonl"
+    chats.write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in TALKS.values()))
+    model = place / "model" / "tiny"
+    model.parent.mkdir()
+    convert = ["--model", root / "tiny", "--recipe", ROOT / "convert/recipes/fp32.yaml", "--prompts", chats]
+    line = [sys.executable, "-m", "convert", *map(str, convert), "--output", str(model)]
+    subprocess.run(line, cwd=ROOT, check=True, capture_output=True)
+    return python(model.parent, place, port)
+
+
 def gpu(root: Path, place: Path, port: int, artifact: str = "merged") -> tuple[list[str], dict[str, str], Path]:
     program = place / "bin" / "vllm"
     program.parent.mkdir(parents=True)
@@ -75,6 +87,7 @@ def gpu(root: Path, place: Path, port: int, artifact: str = "merged") -> tuple[l
 
 SERVERS = {
     "python": Server(python, "/score", "/", shapes=True),
+    "cpu": Server(cpu, "/score", "/", shapes=True),
     "gpu": Server(
         gpu,
         TIERS["gpu"]["serving_environment"]["routes"]["scoring"],
@@ -94,7 +107,8 @@ def model_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from training.chat_template import install_template
 
     root = tmp_path_factory.mktemp("contract")
-    model, tokenizer = make_model("llama").to(torch.bfloat16), make_tokenizer()
+    model = make_model("llama", hidden_size=64).to(torch.bfloat16)  # heads of 16: what convert/ takes at least
+    tokenizer = make_tokenizer()
     end = install_template(tokenizer, "phi3")
     prompt = tokenizer.apply_chat_template(
         TALKS["history"], add_generation_prompt=True, return_tensors="pt", return_dict=True
