@@ -18,6 +18,7 @@ def host_names(settings: Settings) -> list[str]:
         "api.loganalytics.io",
         "api.loganalytics.azure.com",
         f"*.{settings.region}.inference.ml.azure.com",
+        f"*.{settings.region}.models.ai.azure.com",
         "localhost",
         "127.0.0.1",
     ]

@@ -6,6 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from emulator import finetuning
 from emulator.errors import ArmError
 from emulator.job_command import missing_references
 from emulator.job_runner import TERMINAL, set_status, start
@@ -32,7 +33,7 @@ def submit(call: Call) -> Response:
             return answer(store.update(job_id, lambda job: _retag(job, properties)))
         _check(call, properties)
         job = store.put(job_id, _resource(call, job_id, properties))
-        start(runtime, job)
+        start(runtime, job, finetuning.stages(call) if properties["jobType"] == finetuning.JOB_TYPE else None)
     return answer(job, 201)
 
 
@@ -42,6 +43,9 @@ def _retag(job: Resource, properties: dict[str, Any]) -> None:
 
 def _check(call: Call, properties: dict[str, Any]) -> None:
     """ArmError 400 for what the service refuses at once, and for what this emulator cannot do."""
+    if properties.get("jobType") == finetuning.JOB_TYPE:
+        finetuning.check(call, properties)
+        return
     if properties.get("jobType") != "Command":
         raise ArmError(400, "NotSupported", f"The local Azure ML runs Command jobs, not {properties.get('jobType')}.")
     if not properties.get("command"):
@@ -82,7 +86,7 @@ def _resource(call: Call, job_id: str, properties: dict[str, Any]) -> Resource:
         "displayName": properties.get("displayName") or name,
         "isArchived": False,
         "tags": properties.get("tags") or {},
-        "inputs": properties.get("inputs") or {},
+        **({} if properties["jobType"] == finetuning.JOB_TYPE else {"inputs": properties.get("inputs") or {}}),
         "outputs": outputs,
         "services": services,
         "properties": {**(properties.get("properties") or {}), "_azureml.ComputeTargetType": "amlctrain"},

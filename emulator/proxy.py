@@ -49,6 +49,7 @@ class Table:
             rf"{re.escape(self.region)}\.metrics\.monitor\.azure\.com",
             r"api\.loganalytics\.(?:io|azure\.com)",
             rf"{label}\.{re.escape(self.region)}\.inference\.ml\.azure\.com",
+            rf"{label}\.{re.escape(self.region)}\.models\.ai\.azure\.com",
         )
         return self.server_port if any(re.fullmatch(pattern, host) for pattern in ours) else None
 
