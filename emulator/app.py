@@ -42,6 +42,7 @@ HANDLERS = (
     "compute",
     "quota",
     "datastores",
+    "registries",
     "assets",
     "jobs",
     "history",

@@ -44,6 +44,7 @@ class JobRun:
     reason: str = ""  # why it was cancelled, when not by a user
     process: subprocess.Popen[bytes] | None = None
     stages: Callable[[JobRun], dict[str, str] | None] | None = None  # of a job that is no command
+    children: list[JobRun] = field(default_factory=list)  # steps of a pipeline
 
     @property
     def log_file(self) -> Path:
@@ -55,6 +56,8 @@ class JobRun:
         self.cancelled.set()
         if self.process is not None:
             self.runtime.emulator.processes.stop(self.process)
+        for child in self.children:
+            child.cancel(reason)
 
 
 class Cancelled(Exception):

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from emulator import finetuning
+from emulator import finetuning, pipelines
 from emulator.errors import ArmError
 from emulator.job_command import missing_references
 from emulator.job_runner import TERMINAL, set_status, start
@@ -18,6 +18,7 @@ from emulator.store import Resource
 
 JOB = WORKSPACE + r"/jobs/(?P<name>[A-Za-z0-9][\w.-]{0,254})"
 CHANGEABLE = ("tags", "description", "displayName", "isArchived")
+KINDS: dict[str, Any] = {each.JOB_TYPE: each for each in (finetuning, pipelines)}  # besides Command
 REFERS_TO = {"environmentId": "Environment", "computeId": "Compute", "codeId": "Code"}
 
 
@@ -33,7 +34,8 @@ def submit(call: Call) -> Response:
             return answer(store.update(job_id, lambda job: _retag(job, properties)))
         _check(call, properties)
         job = store.put(job_id, _resource(call, job_id, properties))
-        start(runtime, job, finetuning.stages(call) if properties["jobType"] == finetuning.JOB_TYPE else None)
+        kind = KINDS.get(properties["jobType"])
+        start(runtime, job, kind.stages(call) if kind else None)
     return answer(job, 201)
 
 
@@ -43,8 +45,8 @@ def _retag(job: Resource, properties: dict[str, Any]) -> None:
 
 def _check(call: Call, properties: dict[str, Any]) -> None:
     """ArmError 400 for what the service refuses at once, and for what this emulator cannot do."""
-    if properties.get("jobType") == finetuning.JOB_TYPE:
-        finetuning.check(call, properties)
+    if kind := KINDS.get(str(properties.get("jobType"))):
+        kind.check(call, properties)
         return
     if properties.get("jobType") != "Command":
         raise ArmError(400, "NotSupported", f"The local Azure ML runs Command jobs, not {properties.get('jobType')}.")
@@ -109,14 +111,15 @@ def _service(kind: str, endpoint: str) -> dict[str, Any]:
 @route("GET", ARM, JOB)
 def read(call: Call) -> Response:
     runtime_of(call.emulator)
-    return answer(call.emulator.store.need(f"{call.args['wsid']}/jobs/{call.args['name']}", "Job"))
+    job = call.emulator.store.need(f"{call.args['wsid']}/jobs/{call.args['name']}", "Job")
+    return answer({**job, "properties": None} if job.get("_parent") else job)  # the SDK knows a step by that
 
 
 @route("GET", ARM, WORKSPACE + r"/jobs")
 def listing(call: Call) -> Response:
     runtime_of(call.emulator)
     view, tag = call.query.get("listViewType", "ActiveOnly"), call.query.get("tag")
-    jobs = list(reversed(call.emulator.store.children(f"{call.args['wsid']}/jobs")))
+    jobs = [job for job in call.emulator.store.children(f"{call.args['wsid']}/jobs") if not job.get("_parent")][::-1]
     if view != "All":
         jobs = [job for job in jobs if bool(job["properties"].get("isArchived")) == (view == "ArchivedOnly")]
     if tag:

@@ -73,6 +73,7 @@ class Paid(Part):
 class Training(Record):
     """`training.json`: one finished training job and what it was made from."""
 
+    route: str = "job"
     job_name: str
     status: str
     attached: bool

@@ -247,6 +247,7 @@ def register(
     Example: `python -m scripts register`
     """
     from scripts import register as step
+    from scripts import routes
 
     values = settings.load(config)
     if folder and not name:
@@ -254,6 +255,7 @@ def register(
     if folder and name:
         model = step.register_folder(values, folder, name)
     else:
-        model = step.register_job(values, records.read(records.Training, training))
+        done = records.read(records.Training, training)
+        model = routes.named(done.route).register(values, done)
     said = f"Registered model {model.name}:{model.version} (digest {model.digest[:12]})"
     finish(model, out, said=said, then="python -m scripts deploy", outputs={"model_id": model.id})
