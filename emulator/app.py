@@ -36,6 +36,7 @@ HANDLERS = (
     "providers",
     "role_definitions",
     "role_assignments",
+    "permissions",
     "alerts",
     "generic",
     "workspaces",

@@ -169,6 +169,7 @@ def put(call: Call) -> Response:
             raise ArmError(rules.conflict.status, rules.conflict.code, rules.conflict.message)
         properties = {**before, **properties}
     resource = {
+        **{key: value for key, value in (old or {}).items() if key.startswith("_")},  # where the service keeps weights
         "id": path,
         "name": version,
         "type": f"{PROVIDER}/workspaces/{kind}/versions",

@@ -7,14 +7,26 @@ import typer
 
 from eval.promptflow_home import discard
 from eval.startup import let_imports_be
-from scripts.commands import github, judge, model, money, operate, pull_request, set_up, take_back, tell, traffic
+from scripts.commands import (
+    github,
+    judge,
+    model,
+    money,
+    operate,
+    pull_request,
+    serverless,
+    set_up,
+    take_back,
+    tell,
+    traffic,
+)
 from scripts.errors import ScriptError
 from scripts.outputs import one_line, publish
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
 )
-for part in (set_up, model, money, judge, traffic, take_back, tell, operate, github, pull_request):
+for part in (set_up, model, money, judge, traffic, take_back, serverless, tell, operate, github, pull_request):
     app.add_typer(part.app)
 
 

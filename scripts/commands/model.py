@@ -190,11 +190,14 @@ def train(
         return
     how = "attached to" if done.attached else "ran"
     loss = done.metrics.loss
-    speed = f"{done.metrics.tokens_per_second:.0f} tokens/s, loss {loss[0].loss:.2f} → {loss[-1].loss:.2f}"
+    told_speed = done.metrics.tokens_per_second
+    speed = f"{told_speed:.0f} tokens/s, " if told_speed is not None else ""
+    took = f"{done.metrics.train_seconds:.0f} s, " if done.metrics.train_seconds is not None else ""
+    speed = f"{took}{speed}loss {loss[0].loss:.2f} → {loss[-1].loss:.2f}"
     finish(
         done,
         out,
-        said=f"Training {how} {done.job_name}: {done.metrics.train_seconds:.0f} s, {speed}",
+        said=f"Training {how} {done.job_name}: {speed}",
         then="python -m scripts register",
         outputs={**outputs, "cost": f"{done.cost.amount:.2f}" if done.cost and done.cost.amount is not None else ""},
     )
