@@ -66,7 +66,7 @@ def deploy_model(
         with azure_ml.explained(what), azure_ml.waiting(what):
             wanted = ServerlessEndpoint(name=name, model_id=model_id(ml, settings, model), tags=tags)
             ml.serverless_endpoints.begin_create_or_update(wanted).result()
-    if not kept or _filters(settings, name) != content_filter:
+    if _filters(settings, name) != content_filter:
         _set_filter(settings, name, tags, content_filter=content_filter)
     if _filters(settings, name) != content_filter:
         raise AzureFailed(f"Endpoint {name} was told content filter {content_filter} and says otherwise.")
@@ -171,7 +171,7 @@ def _resource_id(settings: Settings, name: str) -> str:
 def _filters(settings: Settings, name: str) -> bool:
     """Whether Azure says that the content filter is on."""
     with azure_ml.explained(f"Reading the content filter of {name}"):
-        found = _management(settings).resources.get_by_id(_resource_id(settings, name), FILTER_VERSION)
+        found = _management(settings).resources.get_by_id(_resource_id(settings, name), api_version=FILTER_VERSION)
     safety = (found.properties or {}).get("contentSafety") or {}
     return str(safety.get("contentSafetyStatus", "Enabled")).lower() == "enabled"
 
@@ -181,7 +181,7 @@ def _set_filter(settings: Settings, name: str, tags: dict[str, str], *, content_
     resources, place = _management(settings).resources, _resource_id(settings, name)
     status = "Enabled" if content_filter else "Disabled"
     with azure_ml.explained(f"Setting the content filter of {name}"):
-        found = resources.get_by_id(place, FILTER_VERSION)
+        found = resources.get_by_id(place, api_version=FILTER_VERSION)
         old = found.properties or {}
         kept = {each: old[each] for each in ("authMode", "modelSettings") if each in old}
         wanted = {
@@ -190,4 +190,4 @@ def _set_filter(settings: Settings, name: str, tags: dict[str, str], *, content_
             "sku": {"name": "Consumption"},
             "properties": {**kept, "contentSafety": {"contentSafetyStatus": status}},
         }
-        resources.begin_create_or_update_by_id(place, FILTER_VERSION, wanted).result()
+        resources.begin_create_or_update_by_id(place, parameters=wanted, api_version=FILTER_VERSION).result()

@@ -270,7 +270,7 @@ def test_a_candidate_that_does_not_answer_is_never_switched_to(
 
     monkeypatch.setattr(endpoints, "probe", probe)
     fine = 0
-    with pytest.raises(Refused, match="failed 2 of 2 probes.*nothing was switched"):
+    with pytest.raises(Refused, match=r"failed 2 of 2 probes.*nothing was switched"):
         live.switch(release.values, good, release.model, rules, None, sample)
     asked.clear()
     fine = 2  # well while it is probed, dead once users come
