@@ -39,7 +39,7 @@ class TrainingMetrics(Part):
     train_seconds: float
     eval_seconds: float
     trained_tokens: int
-    peak_memory_mb: float
+    peak_memory_mb: float | None
     steps: int
     model_digest: str
     base_model_digest: str

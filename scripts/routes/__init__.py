@@ -14,7 +14,7 @@ import yaml
 from scripts import records
 from scripts.cost import estimate, prices
 from scripts.errors import InvalidInput
-from scripts.routes import job
+from scripts.routes import job, registry
 from scripts.settings import Settings
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Route(Protocol):
         """A model version of what the job left, with the digests of all it was made from."""
 
 
-ROUTES: dict[str, Route] = {"job": job}
+ROUTES: dict[str, Route] = {"job": job, "registry": registry}
 DEFAULT = "job"
 
 

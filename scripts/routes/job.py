@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts import digests, records, training_job, training_size
+from scripts import digests, records, retired, training_job, training_size
 from scripts import register as registering
 from scripts.cost import hours, runs
 from scripts.errors import InvalidInput
@@ -64,6 +64,7 @@ def where(settings: Settings) -> str:
 
 
 def ready(settings: Settings, _ml: "MLClient", work: "Plan", _tell: Callable[[str], None]) -> "Plan":
+    retired.check_size("compute.size", settings.compute.size)
     training_size.check(settings.compute.size, settings.compute.max_instances, work.recipe, work.scale)
     return work
 
