@@ -154,6 +154,7 @@ def train(
             step = resubmit.goes_on(settings, work, status(job), job.tags or {})
             if step is None:
                 report_failure(ml, job)
+                said = f": {why}" if (why := route.why(ml, str(job.name))) else said
                 raise AzureFailed(f"Training job {job.name} ended as {status(job)}{said}; its log: {job.studio_url}.")
             tell(f"{job.name} ended as {status(job)} with step {step} kept: the next try goes on from there")
             again = False

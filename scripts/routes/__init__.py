@@ -57,6 +57,9 @@ class Route(Protocol):
     def entity(self, ml: "MLClient", settings: Settings, work: "Plan", name: str, tags: Mapping[str, str]) -> "Job":
         """The job to submit under `name`; called once nothing speaks against it, so it may make what the job needs."""
 
+    def why(self, ml: "MLClient", name: str) -> str:
+        """Why the job failed, where its log does not end with that; else "". Raises AzureFailed."""
+
     def measured(self, settings: Settings, ml: "MLClient", work: "Plan", name: str) -> records.TrainingMetrics:
         """What the completed job measured. Raises InvalidInput when that is nothing."""
 

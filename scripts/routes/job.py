@@ -73,6 +73,10 @@ def entity(_ml: "MLClient", settings: Settings, work: "Plan", name: str, tags: M
     return training_job.command_job(settings, work, name, tags)
 
 
+def why(_ml: "MLClient", _name: str) -> str:
+    return ""  # the job's log ends with it, and `follow` has read that
+
+
 def measured(_settings: Settings, ml: "MLClient", _work: "Plan", name: str) -> records.TrainingMetrics:
     return training_job.measured(ml, name)
 

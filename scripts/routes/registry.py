@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceNotFoundError
 
-from scripts import azure_ml, digests, records, retired, storage, training_size
+from scripts import azure_ml, digests, records, retired, storage, training_job, training_size
 from scripts import register as registering
 from scripts.cost import estimate, hours, prices, runs
 from scripts.errors import AzureFailed, InvalidInput
@@ -237,6 +237,19 @@ def _data_folder(ml: "MLClient", asset: str) -> str:
         return str(ml.data.get(name, version).path).rstrip("/")
 
 
+def why(ml: "MLClient", name: str) -> str:
+    """The first failed step's own words; the pipeline itself only says which step it was."""
+    for step in ml.jobs.list(parent_job_name=name):
+        if step is None or training_job.status(step) != "Failed":
+            continue
+        if inner := why(ml, str(step.name)):  # on Azure the component's steps are one level further down
+            return inner
+        error = ml._runs_operations.get_run(str(step.name)).error
+        said = str(error.error.message) if error and error.error and error.error.message else "it left no reason"
+        return f"{step.display_name}: {said.splitlines()[0].rstrip('.')}"
+    return ""
+
+
 def measured(settings: Settings, ml: "MLClient", work: "Plan", name: str) -> records.TrainingMetrics:
     """What the pipeline's steps logged, and a digest of the model's files as the storage describes them."""
     with azure_ml.explained(f"Reading what {name} measured"), azure_ml.waiting(f"Reading what {name} measured"):
@@ -260,11 +273,10 @@ def measured(settings: Settings, ml: "MLClient", work: "Plan", name: str) -> rec
         eval_seconds=values.get("eval_runtime", 0.0),
         trained_tokens=tokens,
         peak_memory_mb=None,
-        steps=curve[-1].step,
+        steps=max(curve[-1].step, *(point.step for point in runs_of.history(run, "eval_loss"))),
         model_digest=digest,
         base_model_digest=digests.of_values(work.base_model),
         perplexity=perplexity,
-        device="cuda",
         processes=work.scale.instances * work.scale.processes_per_instance,
     )
 
