@@ -1,17 +1,21 @@
 """Recipes of managed routes: which route, which keys, what is wrong with one in a sentence."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data.manifest import Dataset
 from emulator.registries import catalogue
 from scripts import retired, routes, train
+from scripts.doctor import files
 from scripts.errors import InvalidInput, Refused
-from scripts.routes import recipes, registry
+from scripts.routes import recipes, registry, tracked
 from scripts.routes.registry_recipe import Optimisation, Recipe, Training
 
 ROOT = Path(__file__).parents[3]
@@ -118,6 +122,33 @@ def test_a_retired_model_is_refused_with_what_to_use_instead(tmp_path: Path) -> 
         retired.check_tags("Phi-9", {retired.TAG: "2025-08-30"})
     retired.check_tags("Phi-9", {retired.TAG: "2999-01-01"})
     retired.check_tags("Phi-9", {})
+
+
+def test_doctor_judges_the_recipe_of_a_managed_route(tmp_path: Path) -> None:
+    files._recipe(changed(tmp_path))
+    with pytest.raises(Refused, match="Phi-3-mini-4k-instruct is retired"):
+        files._recipe(changed(tmp_path, base_model__source="Phi-3-mini-4k-instruct"))
+    files._recipe(ROOT / "training/recipes/a100_lora.yaml")
+
+
+@given(st.floats() | st.none())
+def test_what_was_not_measured_is_no_number(value: float | None) -> None:
+    values = {} if value is None else {"eval_loss": value}
+    if value is not None and math.isfinite(value):
+        assert tracked.number("j", values, ("eval_loss",)) == value
+    else:
+        with pytest.raises(InvalidInput, match="its model cannot be registered"):
+            tracked.number("j", values, ("eval_loss",))
+
+
+@given(st.integers(1, 9), st.integers(1, 8), st.integers(1, 4), st.integers(1, 8), st.integers(1, 100))
+def test_the_work_is_all_epochs_or_as_many_steps(epochs: int, batch: int, nodes: int, gpus: int, steps: int) -> None:
+    asked, tokens, rows = recipes.load(Recipe, PHI4), 1000, 10
+    shape = {"per_device_train_batch_size": batch, "num_nodes_finetune": nodes, "num_train_epochs": epochs}
+    assert registry.load("r", asked, shape, tokens, rows, gpus).tokens == epochs * tokens
+    limited = registry.load("r", asked, {**shape, "max_steps": steps}, tokens, rows, gpus)
+    assert limited.tokens == steps * batch * nodes * gpus * 100
+    assert (limited.instances, limited.processes) == (nodes, gpus)
 
 
 def test_a_plan_says_its_route_and_is_named_by_what_the_recipe_asks_for() -> None:
