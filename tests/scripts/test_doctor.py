@@ -127,6 +127,25 @@ class TestNames:
         assert retired.retirement("Standard_DS3_v3", known) is None
         assert retired.retirement("Standard_E4s_v3", known) is None
 
+    @pytest.mark.parametrize(
+        ("mode", "address", "outcome", "part"),
+        [
+            ("local", "", "ok", "phrases alone"),
+            ("off", "", "ok", "nothing is looked at"),
+            ("azure", "", "failed", "serving.content_safety_endpoint is empty"),
+            ("azure", "https://safe.cognitiveservices.azure.com", "ok", "give the endpoint its role yourself"),
+        ],
+    )
+    def test_azures_content_filter_needs_an_address(
+        self, monkeypatch: pytest.MonkeyPatch, mode: str, address: str, outcome: str, part: str
+    ) -> None:
+        monkeypatch.setenv("AZURE_SUBSCRIPTION_ID", STRANGER)
+        monkeypatch.setenv("MLOPS_SERVING__CONTENT_FILTER", mode)
+        monkeypatch.setenv("MLOPS_SERVING__CONTENT_SAFETY_ENDPOINT", address)
+        found = finding("content-filter", Context(DEMO))
+        assert found.outcome == outcome
+        assert part in found.said
+
     def test_every_file_that_cannot_be_read_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(ROOT)
         monkeypatch.setenv("AZURE_SUBSCRIPTION_ID", STRANGER)
