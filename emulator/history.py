@@ -89,7 +89,7 @@ def run(call: Call) -> Response:
 
 @route("GET", ML, HISTORY + r"/runs/(?P<run>[^/]+)/children", audience="arm|ml")
 def children(call: Call) -> Response:
-    """The steps of a pipeline, in the order in which they began."""
+    """The steps of a pipeline or the trials of a sweep, in the order in which they began."""
     parent = _job(call, call.args["run"])
     jobs = call.emulator.store.children(f"{call.args['wsid']}/jobs")
     return JSONResponse({"value": [run_record(job) for job in jobs if job.get("_parent") == parent["name"]]})

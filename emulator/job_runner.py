@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import isodate
 
@@ -60,6 +61,13 @@ class JobRun:
             child.cancel(reason)
 
 
+class Run(Protocol):
+    """What has a status: a job's run, or a sweep's."""
+
+    runtime: Runtime
+    job_id: str
+
+
 class Cancelled(Exception):
     pass
 
@@ -75,7 +83,7 @@ def start(runtime: Runtime, job: Resource, stages: Callable[[JobRun], dict[str, 
     return run
 
 
-def set_status(run: JobRun, status: str, error: dict[str, str] | None = None) -> None:
+def set_status(run: Run, status: str, error: dict[str, str] | None = None) -> None:
     """Move a job on. A job that has ended stays as it ended."""
 
     def change(job: Resource) -> None:

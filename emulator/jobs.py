@@ -1,4 +1,4 @@
-"""Command jobs as resources: submit, read, list, cancel, tag."""
+"""Jobs as resources: submit, read, list, cancel, tag. Command jobs, and sweeps over them."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ from typing import Any
 
 from starlette.responses import Response
 
-from emulator import finetuning, pipelines
+from emulator import finetuning, pipelines, search_space
 from emulator.errors import ArmError
 from emulator.job_command import missing_references
+from emulator.job_resource import job_resource
 from emulator.job_runner import TERMINAL, set_status, start
-from emulator.models_from_jobs import ARTIFACT_FOLDER, ARTIFACT_STORE, output_uri
-from emulator.resources import PROVIDER, answer, answer_list, system_data, utc_now
+from emulator.resources import answer, answer_list, system_data
 from emulator.routing import ARM, WORKSPACE, Call, route
 from emulator.runtime import runtime_of
 from emulator.store import Resource
+from emulator.sweeps import start_sweep
 
 JOB = WORKSPACE + r"/jobs/(?P<name>[A-Za-z0-9][\w.-]{0,254})"
 CHANGEABLE = ("tags", "description", "displayName", "isArchived")
-KINDS: dict[str, Any] = {each.JOB_TYPE: each for each in (finetuning, pipelines)}  # besides Command
+STARTERS = {"Command": start, "Sweep": start_sweep}
+MANAGED: dict[str, Any] = {each.JOB_TYPE: each for each in (finetuning, pipelines)}  # no command of ours
 REFERS_TO = {"environmentId": "Environment", "computeId": "Compute", "codeId": "Code"}
 
 
@@ -33,9 +35,12 @@ def submit(call: Call) -> Response:
         if store.get(job_id):
             return answer(store.update(job_id, lambda job: _retag(job, properties)))
         _check(call, properties)
-        job = store.put(job_id, _resource(call, job_id, properties))
-        kind = KINDS.get(properties["jobType"])
-        start(runtime, job, kind.stages(call) if kind else None)
+        made = job_resource(call.emulator.settings.region, system_data(call), job_id, properties)
+        job = store.put(job_id, {**made, "_asked": properties} if properties["jobType"] == "Sweep" else made)
+        if kind := MANAGED.get(properties["jobType"]):
+            start(runtime, job, kind.stages(call))
+        else:
+            STARTERS[properties["jobType"]](runtime, job)
     return answer(job, 201)
 
 
@@ -45,21 +50,27 @@ def _retag(job: Resource, properties: dict[str, Any]) -> None:
 
 def _check(call: Call, properties: dict[str, Any]) -> None:
     """ArmError 400 for what the service refuses at once, and for what this emulator cannot do."""
-    if kind := KINDS.get(str(properties.get("jobType"))):
-        kind.check(call, properties)
+    kind = str(properties.get("jobType"))
+    if managed := MANAGED.get(kind):
+        managed.check(call, properties)
         return
-    if properties.get("jobType") != "Command":
-        raise ArmError(400, "NotSupported", f"The local Azure ML runs Command jobs, not {properties.get('jobType')}.")
-    if not properties.get("command"):
+    if kind not in STARTERS:
+        known = ", ".join((*STARTERS, *MANAGED))
+        raise ArmError(400, "NotSupported", f"The local Azure ML runs {known} jobs, not {kind}.")
+    work = {**properties, **(properties.get("trial") or {})}
+    if not work.get("command"):
         raise ArmError(400, "UserError", "The job has no command.")
-    if not properties.get("environmentId"):
+    if not work.get("environmentId"):
         raise ArmError(400, "UserError", "The job has no environment.")
+    if kind == "Sweep":
+        sampling = (properties.get("samplingAlgorithm") or {}).get("samplingAlgorithmType") or "Random"
+        search_space.check(work["command"], properties.get("searchSpace") or {}, sampling)
     for key, what in REFERS_TO.items():
-        target = properties.get(key) or ""
+        target = work.get(key) or ""
         if target.startswith("/") and call.emulator.store.get(target) is None:
             raise ArmError(400, "UserError", f"{what} '{target}' of the job does not exist in this workspace.")
     inputs, outputs = properties.get("inputs") or {}, properties.get("outputs") or {}
-    if missing := missing_references(properties["command"], inputs, outputs):
+    if missing := missing_references(work["command"], inputs, outputs):
         raise ArmError(400, "UserError", f"The command refers to {', '.join(missing)}, which this job does not have.")
     named = [name for name, output in outputs.items() if output.get("assetName")]
     if named:
@@ -67,59 +78,19 @@ def _check(call: Call, properties: dict[str, Any]) -> None:
         raise ArmError(400, "NotSupported", message)
 
 
-def _resource(call: Call, job_id: str, properties: dict[str, Any]) -> Resource:
-    name, wsid, region = call.args["name"], call.args["wsid"], call.emulator.settings.region
-    outputs = {
-        key: {"mode": "ReadWriteMount", **{k: v for k, v in output.items() if v is not None}}
-        for key, output in (properties.get("outputs") or {}).items()
-    }
-    for key, output in outputs.items():
-        output["uri"] = output_uri(name, key, output)
-    artifacts = f"azureml://datastores/{ARTIFACT_STORE}/{ARTIFACT_FOLDER.format(job=name)}"
-    outputs["default"] = {"jobOutputType": "uri_folder", "mode": "ReadWriteMount", "uri": artifacts}
-    services = {
-        "Tracking": _service("Tracking", f"azureml://{region}.api.azureml.ms/mlflow/v1.0{wsid}?"),
-        "Studio": _service("Studio", f"https://ml.azure.com/runs/{name}?wsid={wsid}"),
-    }
-    filled = {
-        **properties,
-        "status": "Starting",
-        "experimentName": properties.get("experimentName") or "Default",
-        "displayName": properties.get("displayName") or name,
-        "isArchived": False,
-        "tags": properties.get("tags") or {},
-        **({} if properties["jobType"] == finetuning.JOB_TYPE else {"inputs": properties.get("inputs") or {}}),
-        "outputs": outputs,
-        "services": services,
-        "properties": {**(properties.get("properties") or {}), "_azureml.ComputeTargetType": "amlctrain"},
-    }
-    return {
-        "id": job_id,
-        "name": name,
-        "type": f"{PROVIDER}/workspaces/jobs",
-        "systemData": system_data(call),
-        "properties": filled,
-        "_statuses": [["Starting", utc_now()]],
-    }
-
-
-def _service(kind: str, endpoint: str) -> dict[str, Any]:
-    nothing = dict.fromkeys(("port", "status", "errorMessage", "properties"))
-    return {"jobServiceType": kind, "endpoint": endpoint, **nothing}
-
-
 @route("GET", ARM, JOB)
 def read(call: Call) -> Response:
     runtime_of(call.emulator)
     job = call.emulator.store.need(f"{call.args['wsid']}/jobs/{call.args['name']}", "Job")
-    return answer({**job, "properties": None} if job.get("_parent") else job)  # the SDK knows a step by that
+    return answer({**job, "properties": None} if job.get("_step") else job)  # the SDK knows a step by that
 
 
 @route("GET", ARM, WORKSPACE + r"/jobs")
 def listing(call: Call) -> Response:
     runtime_of(call.emulator)
     view, tag = call.query.get("listViewType", "ActiveOnly"), call.query.get("tag")
-    jobs = [job for job in call.emulator.store.children(f"{call.args['wsid']}/jobs") if not job.get("_parent")][::-1]
+    found = reversed(call.emulator.store.children(f"{call.args['wsid']}/jobs"))
+    jobs = [job for job in found if "_parent" not in job]  # trials and steps are asked for by their parent
     if view != "All":
         jobs = [job for job in jobs if bool(job["properties"].get("isArchived")) == (view == "ArchivedOnly")]
     if tag:

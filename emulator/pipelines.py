@@ -195,6 +195,7 @@ def _child(call: Call, run: JobRun, name: str) -> JobRun:
             "systemData": system_data(call),
             "properties": properties,
             "_parent": run.name,
+            "_step": True,
             "_statuses": [["Starting", utc_now()]],
         },
     )

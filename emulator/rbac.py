@@ -114,6 +114,15 @@ BUILT_IN = (
         "AzureML Metrics Writer (preview)",
         Permissions((f"{ML}/metrics/*/write",)),
     ),
+    BuiltIn(
+        "a97b65f3-24c7-4388-baec-2e87135dc908",
+        "Cognitive Services User",
+        Permissions(
+            ("Microsoft.CognitiveServices/*/read", "Microsoft.CognitiveServices/accounts/listkeys/action"),
+            (),
+            ("Microsoft.CognitiveServices/*",),
+        ),
+    ),
 )
 
 

@@ -21,6 +21,7 @@ from emulator.traffic_log import TrafficLog
 if TYPE_CHECKING:
     from emulator.backends import Backend
     from emulator.job_runner import JobRun
+    from emulator.sweeps import SweepRun
 
 log = logging.getLogger(__name__)
 # Shorter than gunicorn's default of two seconds: a connection that the server is just closing loses the request.
@@ -44,7 +45,7 @@ class Runtime:
 
     emulator: Emulator
     traffic: TrafficLog
-    jobs: dict[str, JobRun] = field(default_factory=dict)
+    jobs: dict[str, JobRun | SweepRun] = field(default_factory=dict)
     backends: dict[str, Backend] = field(default_factory=dict)
     restarting: set[str] = field(default_factory=set)  # deployments whose servers are on their way back
     endpoint_ids: dict[str, str] = field(default_factory=dict)  # host name's first label -> ARM id

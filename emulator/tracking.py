@@ -161,6 +161,15 @@ def create_run(runtime: Runtime, job: Resource) -> str:
     return str(run)
 
 
+def last_metric(runtime: Runtime, job: Resource, metric: str) -> float | None:
+    """The last value that a job's run logged of a metric; None when it logged none."""
+    run = job.get("_mlflow_run")
+    if run is None:
+        return None
+    data = _api(runtime.emulator, "GET", "runs/get", params={"run_id": run})["run"]["data"]
+    return next((float(each["value"]) for each in data.get("metrics") or [] if each["key"] == metric), None)
+
+
 def end_run(runtime: Runtime, job_id: str, status: str) -> None:
     """Close the job's run with the job's status. The job has ended whatever MLflow says, so trouble is only logged."""
     wsid, _, name = job_id.rpartition("/jobs/")

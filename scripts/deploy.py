@@ -152,6 +152,7 @@ def _deployment(settings: Settings, model: records.Model, colour: str, variables
         instance_count=serving.instance_count,
         environment_variables={
             **serving.environment_variables,
+            **serving.filter_variables,
             # The server asks for this too, so that no slip in the collector's settings can begin to keep prompts.
             **({"COLLECT_CONTENT": "true"} if serving.collect.content else {}),
             **variables,

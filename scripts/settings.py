@@ -62,6 +62,21 @@ class Serving(Part):
     probe_initial_delay_seconds: int = Field(10, ge=1)
     environment_variables: dict[str, str] = {}
     collect: Collect = Collect()
+    # Who looks at prompts and answers (docs/content-filter.md); `azure` needs the address of a Content Safety resource.
+    # With the resource's ARM id, `provision` lets the endpoint ask it.
+    content_filter: Literal["local", "azure", "off"] = "local"
+    content_safety_endpoint: str = Field("", pattern=r"^(https://[^\s/]+/?)?$")
+    content_safety_id: str = Field(
+        "",
+        pattern=r"(?i)^(/subscriptions/[^/\s]+/resourceGroups/[^/\s]+/providers/"
+        r"Microsoft\.CognitiveServices/accounts/[^/\s]+)?$",
+    )
+
+    @property
+    def filter_variables(self) -> dict[str, str]:
+        """What tells a server (serving/screen.py) which filter to use."""
+        there = {"CONTENT_SAFETY_ENDPOINT": self.content_safety_endpoint} if self.content_filter == "azure" else {}
+        return {"CONTENT_FILTER": self.content_filter, **there}
 
 
 class Settings(BaseSettings):

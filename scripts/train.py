@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from pydantic import Field
 
 from scripts import azure_ml, digests, records, resubmit, routes, sweep, training_size
 from scripts.cost import estimate, hours, prices, runs
@@ -15,6 +16,11 @@ from scripts.training_job import CODE, ENDED, follow, report_failure, status, su
 
 if TYPE_CHECKING:
     from data.manifest import Dataset
+
+
+class Size(records.Part):
+    rows: int
+    tokens: int
 
 
 class Plan(records.Record):
@@ -34,6 +40,8 @@ class Plan(records.Record):
     scale: training_size.Scale = training_size.Scale(device="cpu", instances=1, processes_per_instance=1)
     checkpoints: bool = False
     load: hours.Work | None = None  # how much there is to train: for its price
+    rows: Size | None = None  # of the training split, from which that was reckoned
+    settled: dict[str, Any] = Field(default_factory=dict)  # what a managed route asks for, once Azure was asked
 
     @property
     def name(self) -> str:
@@ -79,6 +87,7 @@ def plan(
         recipe_digest=digests.of_file(path),
         data_digest=dataset.digest,
         data_asset=dataset.asset or "",
+        rows=Size(rows=dataset.files["train"].rows, tokens=dataset.files["train"].tokens),
         base=base_of(content),
         period=period,
         sweep=search,
@@ -145,6 +154,7 @@ def train(
             step = resubmit.goes_on(settings, work, status(job), job.tags or {})
             if step is None:
                 report_failure(ml, job)
+                said = f": {why}" if (why := route.why(ml, str(job.name))) else said
                 raise AzureFailed(f"Training job {job.name} ended as {status(job)}{said}; its log: {job.studio_url}.")
             tell(f"{job.name} ended as {status(job)} with step {step} kept: the next try goes on from there")
             again = False

@@ -47,6 +47,7 @@ class Turn:
     answer: str
     answer_tokens: int
     finish_reason: str
+    filtered: str = ""  # what the content filter found (guard.told); "" for nothing
 
 
 class Collecting:
@@ -131,9 +132,12 @@ class Collecting:
         made: dict[str, Row] = {}
         if "statistics" in self.send:
             numbers = statistics(each.messages, each.prompt, each.answer, vocabulary, self.checker)
+            if each.filtered:  # nobody saw an answer, so nothing is known of it
+                numbers |= {"valid": None, "refused": False}
             ended = {"answer_tokens": each.answer_tokens, "finish_reason": each.finish_reason}
+            numbers["filtered"] = each.filtered
             made["statistics"] = {"id": each.id, **numbers, **ended}
-        if "content" in self.send:
+        if "content" in self.send and not each.filtered:
             kept = [{"role": m["role"], "content": masked(m["content"][:LONGEST])} for m in each.messages]
             made["content"] = {"id": each.id, "messages": kept, "answer": masked(each.answer[:LONGEST])}
         return made

@@ -14,6 +14,7 @@ Environment (all optional but the first, which Azure ML sets):
   MAX_INPUT_TOKENS      longest prompt (the model's context minus the answer asked for)
   SCORING_TIMEOUT_MS    a request that takes longer is given up with 504 (180000; Azure ML sets it)
   ANSWER_SCHEMA         JSON schema that an answer should have; counted, never enforced (none)
+  CONTENT_FILTER        local, azure (with CONTENT_SAFETY_ENDPOINT) or off: who looks at prompts and answers (local)
   COLLECT_CONTENT       true: masked prompts and answers may be kept, if the collection `content` is on (false)
 
 What is kept about requests, and when: collect.py. Each answer has an id in its header `x-answer-id`; to say what was
@@ -41,7 +42,9 @@ from azureml_inference_server_http.api.aml_response import AMLResponse
 from collect import FEEDBACK, Turn
 from collect import start as start_collecting
 from decoding import Request
+from guard import BLOCKED, Blocked, check_answer, check_prompts, told
 from prompts import PromptError
+from screen import Undecided
 from service import Service, load, model_folder
 from wire import Answer, BadRequest, parse
 
@@ -63,6 +66,7 @@ def init() -> None:
     gc.freeze()  # now, and in the middle of somebody's request
     gc.enable()
     log.info("model %s ready in %.1f s", folder.name, time.perf_counter() - start)
+    log.info("content filter: %s. %s", service.screen.mode, service.screen.sees)
 
 
 def run(body: str) -> AMLResponse:
@@ -75,8 +79,10 @@ def run(body: str) -> AMLResponse:
         return AMLResponse(respond(service, body, identity), 200, {"x-answer-id": identity}, json_str=True)
     except BadRequest as error:
         return _problem(error.status, str(error))
-    except Late:
-        return _problem(504, "The answer took longer than SCORING_TIMEOUT_MS and was given up; ask for fewer tokens.")
+    except Blocked as blocked:
+        return AMLResponse(blocked.body, 400, json_str=True)
+    except (Late, Undecided) as error:
+        return _too_late(error)
     except Exception:
         log.exception("a request failed")
         return _problem(500, "The model failed on this request; the deployment's log says why. Send it again.")
@@ -91,7 +97,7 @@ def take_feedback(to: Service, body: str) -> Any:
 
 def respond(to: Service, body: str, identity: str = "") -> Any:
     """The JSON reply to a request body. `identity`: what its answers are called where they are kept. Raises BadRequest,
-    concurrent.futures.TimeoutError.
+    Blocked, Undecided, concurrent.futures.TimeoutError.
     """
     deadline = time.monotonic() + to.timeout
     call = parse(body, to.limits)
@@ -104,6 +110,14 @@ def respond(to: Service, body: str, identity: str = "") -> Any:
     if (longest := max(map(len, prompts))) > limit:
         asked = f"an answer of {call.sampling.max_tokens}"
         raise BadRequest(f"The prompt has {longest} tokens; with {asked} at most {limit} fit this deployment.", 413)
+    keep = to.collecting if not call.ours else None
+    try:
+        check_prompts(to.screen, call.conversations)
+    except Blocked as blocked:
+        if keep:
+            asked = call.conversations[blocked.at], prompts[blocked.at]
+            keep.offer(Turn(identity, *asked, "", 0, BLOCKED, told(blocked.finding)))
+        raise
     requests = [to.batcher.submit(prompt, call.sampling) for prompt in prompts]
     try:
         for request in requests:
@@ -111,13 +125,15 @@ def respond(to: Service, body: str, identity: str = "") -> Any:
     finally:
         for request in requests:  # after a failure or a time-out nobody wants the rest
             request.abandoned = True
-    answers = [_answer(to, request) for request in requests]
-    if to.collecting and not call.ours:
-        for at, (messages, request, answer) in enumerate(zip(call.conversations, requests, answers, strict=True)):
+    checked = [check_answer(to.screen, _answer(to, request)) for request in requests]
+    if keep:
+        for at, (messages, request, (answer, found)) in enumerate(
+            zip(call.conversations, requests, checked, strict=True)
+        ):
             named = f"{identity}-{at}" if at else identity
-            told = (answer.text, answer.completion_tokens, answer.finish_reason)
-            to.collecting.offer(Turn(named, messages, request.prompt, *told))
-    return call.reply(answers, to.name)
+            said = (answer.text, answer.completion_tokens, answer.finish_reason)
+            keep.offer(Turn(named, messages, request.prompt, *said, told(found)))
+    return call.reply([answer for answer, _ in checked], to.name)
 
 
 def _answer(to: Service, request: Request) -> Answer:
@@ -127,5 +143,13 @@ def _answer(to: Service, request: Request) -> Answer:
     return Answer(text, request.finish_reason, len(request.prompt), len(request.answer), logprobs)
 
 
-def _problem(status: int, sentence: str) -> AMLResponse:
-    return AMLResponse({"error": {"code": status, "message": sentence}}, status, json_str=True)
+def _too_late(error: Late | Undecided) -> AMLResponse:
+    if isinstance(error, Undecided):
+        log.warning("%s", error)
+        sentence = "The content filter could not judge this request; send it again later."
+        return _problem(503, sentence, {"Retry-After": str(error.retry_after)})
+    return _problem(504, "The answer took longer than SCORING_TIMEOUT_MS and was given up; ask for fewer tokens.")
+
+
+def _problem(status: int, sentence: str, headers: dict[str, str] | None = None) -> AMLResponse:
+    return AMLResponse({"error": {"code": status, "message": sentence}}, status, headers or {}, json_str=True)

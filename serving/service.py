@@ -11,6 +11,7 @@ from typing import Any
 from batcher import Batcher
 from collect import Collecting
 from prompts import Prompts
+from screen import Screen
 from wire import Limits
 
 log = logging.getLogger("azmlinfsrv.serving")
@@ -25,6 +26,7 @@ class Service:
     max_input: int | None
     timeout: float
     name: str
+    screen: Screen
     collecting: Collecting | None = None
 
 
@@ -43,12 +45,13 @@ def load(folder: Path) -> Service:
     timeout = _setting("SCORING_TIMEOUT_MS", 180_000, low=1) / 1000
     default, most = _setting("DEFAULT_MAX_TOKENS", 256, low=1), _setting("MAX_OUTPUT_TOKENS", 1024, low=1)
     max_input = _setting("MAX_INPUT_TOKENS", 0) or None
+    screen = Screen.from_environment()
 
     batcher = Batcher(partial(_engine, cache(partial(_model, folder)), rows, kept), rows, wait)
     window = batcher.engine.context
     most = min(most, window - 1)
     limits = Limits(min(default, most), most, 64 * window)
-    return Service(_prompts(folder), batcher, limits, window, max_input, timeout, folder.name)
+    return Service(_prompts(folder), batcher, limits, window, max_input, timeout, folder.name, screen)
 
 
 def _engine(model: Callable[[], Any], rows: int, kept: int) -> Any:

@@ -9,7 +9,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scripts import records
-from scripts.doctor import alerts, azure, files, github, names, quota, roles, serverless, sizes, variables
+from scripts.doctor import (
+    alerts,
+    azure,
+    content_filter,
+    files,
+    github,
+    names,
+    quota,
+    roles,
+    serverless,
+    sizes,
+    variables,
+)
 from scripts.doctor.context import Context, Skip
 from scripts.errors import InvalidInput, ScriptError
 
@@ -31,6 +43,7 @@ CHECKS = (
     Check("names", names.check, ("settings",)),
     Check("files", files.check, ("settings",)),
     Check("sizes", sizes.check, ("settings",)),
+    Check("content-filter", content_filter.check, ("settings",)),
     Check("sign-in", azure.sign_in, ("variables",)),
     Check("resources", azure.resources, ("settings", "sign-in")),
     Check("alerts", alerts.check, ("settings", "sign-in", "resources")),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from scripts import azure_ml, records, routes
+from scripts import azure_ml, routes
 from scripts.doctor.context import Context, Skip
 from scripts.errors import Refused
 from scripts.routes import serverless_recipe
@@ -30,7 +30,7 @@ def check(context: Context) -> str:
     if route != "serverless":
         raise Skip(f"not checked: recipe {context.recipe} has route {route}, which needs no more than the rest")
     recipe, values = serverless_recipe.load(path), context.settings
-    found = serverless_recipe.offer(recipe.base_model.source, values.location, "fine_tune", records.now().date())
+    found = serverless_recipe.offer(recipe.model, values.location, "fine_tune")
     namespace = serverless_recipe.table().provider
     with azure_ml.explained("Looking at what fine-tuning as a service needs"):
         state = str(context.place.management.providers.get(namespace).registration_state)

@@ -37,6 +37,7 @@ class StatisticsRow(BaseModel):
     finish_reason: str
     valid: bool | None = None
     refused: bool
+    filtered: str = ""  # what the content filter found
 
 
 class Statistics:
@@ -74,10 +75,11 @@ def columns(rows: list[StatisticsRow]) -> Rows:
         numbers={
             "prompt_characters": number(row.prompt_characters for row in rows),
             "rare_share": number(row.rare_share for row in rows),
-            "answer_tokens": number(row.answer_tokens for row in rows),
-            "valid": number(row.valid for row in rows),
-            "refused": number(row.refused for row in rows),
-            "cut_off": number(row.finish_reason == "length" for row in rows),
+            # Of what the content filter stopped nobody saw an answer.
+            "answer_tokens": number(None if row.filtered else row.answer_tokens for row in rows),
+            "valid": number(None if row.filtered else row.valid for row in rows),
+            "refused": number(None if row.filtered else row.refused for row in rows),
+            "cut_off": number(None if row.filtered else row.finish_reason == "length" for row in rows),
             "judge": NOTHING,  # no row of this collection has one
         },
         language=np.array([row.language for row in rows], np.str_),

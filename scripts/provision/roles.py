@@ -23,6 +23,7 @@ from scripts.provision.resource import Resource
 
 FILE = Path("scripts/provision/workloads.yaml")
 LOG = "Log Analytics workspace"  # only where the settings name one
+FILTER = "content safety resource"  # the same
 # The scopes that the data may name, smallest first.
 SCOPES: dict[str, Callable[[Place], str]] = {
     "identity of the endpoint": lambda place: place.identity_id(place.settings.endpoint_identity),
@@ -32,6 +33,7 @@ SCOPES: dict[str, Callable[[Place], str]] = {
     "resource group": lambda place: place.group,
     "subscription": lambda place: place.subscription,
     LOG: lambda place: place.log_id,
+    FILTER: lambda place: place.settings.serving.content_safety_id,
 }
 
 
@@ -40,7 +42,7 @@ class Part(BaseModel):
 
 
 class WorkloadRole(Wanted):
-    when: Literal["always", "collecting"] = "always"
+    when: Literal["always", "collecting", "filtering"] = "always"
 
 
 class Workload(Part):
@@ -133,11 +135,17 @@ def workloads(path: Path = FILE) -> Workloads:
 
 def workload_grants(place: Place) -> list[Grant]:
     """The roles of the cluster's identity and of the endpoint's."""
+    serving = place.settings.serving
+    wanted = {
+        "always": True,
+        "collecting": any(serving.collect.collections.values()),
+        "filtering": serving.content_filter == "azure" and bool(serving.content_safety_id),
+    }
     return [
         Grant(getattr(place.settings, each.identity), role, place)
         for each in workloads().workloads
         for role in each.roles
-        if role.when == "always" or any(place.settings.serving.collect.collections.values())
+        if wanted[role.when]
     ]
 
 

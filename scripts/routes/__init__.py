@@ -14,7 +14,7 @@ import yaml
 from scripts import records
 from scripts.cost import estimate, prices
 from scripts.errors import InvalidInput
-from scripts.routes import job, serverless
+from scripts.routes import job, registry, serverless
 from scripts.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ class Route(Protocol):
     def entity(self, ml: "MLClient", settings: Settings, work: "Plan", name: str, tags: Mapping[str, str]) -> "Job":
         """The job to submit under `name`; called once nothing speaks against it, so it may make what the job needs."""
 
+    def why(self, ml: "MLClient", name: str) -> str:
+        """Why the job failed, where its log does not end with that; else "". Raises AzureFailed."""
+
     def measured(self, settings: Settings, ml: "MLClient", work: "Plan", name: str) -> records.TrainingMetrics:
         """What the completed job measured. Raises InvalidInput when that is nothing."""
 
@@ -72,7 +75,7 @@ class Route(Protocol):
         """A model version of what the job left, with the digests of all it was made from."""
 
 
-ROUTES: dict[str, Route] = {"job": job, "serverless": serverless}
+ROUTES: dict[str, Route] = {"job": job, "registry": registry, "serverless": serverless}
 DEFAULT = "job"
 
 

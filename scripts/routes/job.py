@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts import digests, records, training_job, training_size
+from scripts import digests, records, retired, training_job, training_size
 from scripts import register as registering
 from scripts.cost import hours, runs
 from scripts.errors import InvalidInput
@@ -64,12 +64,17 @@ def where(settings: Settings) -> str:
 
 
 def ready(settings: Settings, _ml: "MLClient", work: "Plan", _tell: Callable[[str], None]) -> "Plan":
+    retired.check_size("compute.size", settings.compute.size)
     training_size.check(settings.compute.size, settings.compute.max_instances, work.recipe, work.scale)
     return work
 
 
 def entity(_ml: "MLClient", settings: Settings, work: "Plan", name: str, tags: Mapping[str, str]) -> "Job":
     return training_job.command_job(settings, work, name, tags)
+
+
+def why(_ml: "MLClient", _name: str) -> str:
+    return ""  # the job's log ends with it, and `follow` has read that
 
 
 def measured(_settings: Settings, ml: "MLClient", _work: "Plan", name: str) -> records.TrainingMetrics:

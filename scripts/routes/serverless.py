@@ -13,7 +13,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from scripts import azure_ml, digests, records
 from scripts.cost import estimate, hours, prices, runs
 from scripts.errors import InvalidInput
-from scripts.routes import serverless_data, serverless_measured, serverless_recipe
+from scripts.routes import serverless_data, serverless_recipe, tracked
 from scripts.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,23 +26,34 @@ if TYPE_CHECKING:
 
 API = "create_finetuning_job/2024-10-01-preview"  # what stands for our code in the job's name
 VERSION = "1"  # a job's name is new, and so is its model's
+# What we call it, and what the service and the libraries below it may call it.
+NAMES = {
+    "loss": ("train_loss", "loss"),
+    "eval_loss": ("valid_loss", "full_valid_loss", "eval_loss"),
+    "token_accuracy": ("valid_mean_token_accuracy", "full_valid_mean_token_accuracy", "eval_mean_token_accuracy"),
+}
+
+
+def workspace_id(settings: Settings) -> str:
+    return (
+        f"/subscriptions/{settings.subscription_id}/resourceGroups/{settings.resource_group}"
+        f"/providers/Microsoft.MachineLearningServices/workspaces/{settings.workspace}"
+    )
 
 
 def check(path: Path, changes: Sequence[str] = ()) -> None:
-    if changes:
-        raise InvalidInput(f"Recipe {path} has route serverless, which cannot be searched.")
-    serverless_recipe.load(path)
+    serverless_recipe.load(path, changes)
 
 
 def parts(recipe: str, content: dict[str, Any], dataset: "Dataset", _tried: "Sweep | None") -> dict[str, Any]:
-    base = content["base_model"]
-    tokens = dataset.files["train"].tokens * content["hyperparameters"]["epochs"]
+    asked = serverless_recipe.Recipe.model_validate(content)
+    tokens = dataset.files["train"].tokens * asked.hyperparameters.epochs
     return {
         "code_digest": digests.of_values(API),
-        "base_model": f"{base['source']}/versions/{base['revision']}",
+        "base_model": asked.model,
         "load": hours.Work(
             recipe=recipe,
-            base=str(base["source"]),
+            base=f"microsoft/{asked.base_model.source}",
             adapters=True,
             device="service",
             instances=1,
@@ -57,9 +68,8 @@ def where(_settings: Settings) -> str:
 
 
 def ready(settings: Settings, _ml: "MLClient", work: "Plan", tell: Callable[[str], None]) -> "Plan":
-    """Refuses what is retired or not offered in the region; `latest` becomes a version."""
-    today = records.now().date()
-    serverless_recipe.offer(work.base_model, settings.location, "fine_tune", today)
+    """Refuses what is not offered in the region; `latest` becomes a version."""
+    serverless_recipe.offer(work.base_model, settings.location, "fine_tune")
     source, _, version = work.base_model.rpartition("/versions/")
     if version != "latest":
         return work
@@ -97,7 +107,7 @@ def forecast(settings: Settings, work: "Plan", _table: prices.Table, *, ml: "MLC
 
 
 def _rate(settings: Settings, work: "Plan") -> tuple[prices.Rate, serverless_recipe.Price]:
-    found = serverless_recipe.offer(work.base_model, settings.location, "fine_tune", records.now().date())
+    found = serverless_recipe.offer(work.base_model, settings.location, "fine_tune")
     price = found.price
     a_token = price.per_million_training_tokens
     said = f"no price of a training token of {found.name} was looked up ({serverless_recipe.TABLE})"
@@ -139,18 +149,52 @@ def entity(ml: "MLClient", settings: Settings, work: "Plan", name: str, tags: Ma
 
 
 def digest(settings: Settings, job: str) -> str:
-    return digests.of_values("serverless", serverless_measured.workspace_id(settings).lower(), job, VERSION)
+    return digests.of_values("serverless", workspace_id(settings).lower(), job, VERSION)
+
+
+def why(_ml: "MLClient", _name: str) -> str:
+    """The job itself says it, in what `train` reads of every job."""
+    return ""
 
 
 def measured(settings: Settings, ml: "MLClient", work: "Plan", name: str) -> records.TrainingMetrics:
+    """What the service tells in the job's run; what it does not is None."""
     try:
         ml.models.get(name, VERSION)
     except ResourceNotFoundError:
         raise InvalidInput(f"Training job {name} registered no model {name}:{VERSION}.") from None
     started, ended = runs.ran(ml, name)
-    seconds = (ended - started).total_seconds() if started and ended else None
-    base = digests.of_values(work.base_model)
-    return serverless_measured.read(serverless_measured.api(settings), name, digest(settings, name), base, seconds)
+    with azure_ml.explained(f"Reading what {name} measured"), azure_ml.waiting(f"Reading what {name} measured"):
+        run = tracked.Tracked(ml)
+        last = run.last(name)
+        curve = run.history(name, next((each for each in NAMES["loss"] if each in last), NAMES["loss"][0]))
+    return metrics(name, curve, last, digest(settings, name), digests.of_values(work.base_model)).model_copy(
+        update={"train_seconds": (ended - started).total_seconds() if started and ended else None}
+    )
+
+
+def metrics(
+    job: str, curve: Sequence[tracked.Point], last: Mapping[str, float], model_digest: str, base_digest: str
+) -> records.TrainingMetrics:
+    """Raises InvalidInput for a job without a training and a validation loss that are numbers."""
+    for step, value in curve:
+        tracked.number(job, {f"train_loss at step {step}": value}, [f"train_loss at step {step}"])
+    tracked.number(job, dict(last) if curve else {}, NAMES["loss"])
+    accuracy = next((last[each] for each in NAMES["token_accuracy"] if each in last), None)
+    return records.TrainingMetrics(
+        loss=[records.LossPoint(step=step, loss=value) for step, value in curve],
+        eval_loss=tracked.number(job, dict(last), NAMES["eval_loss"]),
+        token_accuracy=accuracy if accuracy is not None and 0 <= accuracy <= 1 else None,
+        steps=curve[-1].step,
+        model_digest=model_digest,
+        base_model_digest=base_digest,
+        tokens_per_second=None,
+        train_seconds=None,
+        eval_seconds=None,
+        trained_tokens=None,
+        peak_memory_mb=None,
+        device="the service's",
+    )
 
 
 def settle(

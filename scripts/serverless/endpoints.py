@@ -25,11 +25,14 @@ MODEL_VERSION = "2023-08-01-preview"
 
 def base_model(recipe: str) -> records.Model:
     """The catalogue model that a recipe starts from: the baseline of a first release."""
-    base = serverless_recipe.of_name(recipe).base_model
-    uri = f"{base.source}/versions/{base.revision}"
-    name = base.source.rsplit("/", 1)[-1]
+    asked = serverless_recipe.of_name(recipe)
     return records.Model(
-        name=name, version=base.revision, id=uri, digest=digests.of_values(uri), path=uri, lineage=records.Lineage()
+        name=asked.base_model.source,
+        version=asked.base_model.revision,
+        id=asked.model,
+        digest=digests.of_values(asked.model),
+        path=asked.model,
+        lineage=records.Lineage(),
     )
 
 
@@ -56,7 +59,7 @@ def deploy_model(
     from azure.ai.ml.entities import ServerlessEndpoint
 
     if serverless_recipe.CATALOGUE.match(model.id):
-        serverless_recipe.offer(model.id, settings.location, "deploy", records.now().date())
+        serverless_recipe.offer(model.id, settings.location, "deploy")
     ml, name = azure_ml.client(settings), name_of(settings, model)
     found = find(ml, name)
     kept = found is not None and str(found.provisioning_state).lower() == "succeeded"
@@ -163,7 +166,7 @@ def _management(settings: Settings) -> Any:
 
 
 def _resource_id(settings: Settings, name: str) -> str:
-    from scripts.routes.serverless_measured import workspace_id
+    from scripts.routes.serverless import workspace_id
 
     return f"{workspace_id(settings)}/serverlessEndpoints/{name}"
 

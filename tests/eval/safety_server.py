@@ -3,6 +3,7 @@
 import json
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,17 +14,24 @@ from typing import Any
 import trustme
 
 WORDS = {"Violence": "punch", "Sexual": "nude", "SelfHarm": "wrists", "Hate": "vermin"}
+ATTACK = "takeover"
 LONGEST = 10_000
 
 
 @dataclass
 class SafetyServer:
-    """A text's severity in a category is how often its word is there. `reply` replaces the analysis if set."""
+    """A text's severity in a category is how often its word is there; a prompt with ATTACK in it is one.
+
+    `reply` replaces the analysis if set, `shield` the whole reply about attacks; `delay` comes before every reply, in
+    seconds.
+    """
 
     url: str = ""
     ca: Path = Path()
     failures: list[tuple[int, str | None]] = field(default_factory=list)
     reply: Any = None
+    shield: Any = None
+    delay: float = 0.0
     requests: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -38,11 +46,18 @@ def safety_server(folder: Path) -> Iterator[SafetyServer]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             headers = {name.lower(): value for name, value in self.headers.items()}
             state.requests.append({"path": self.path, "headers": headers, "body": body})
+            time.sleep(state.delay)
             if state.failures:
                 status, after = state.failures.pop(0)
                 return self.answer(status, {"error": {"code": "Test", "message": "said no"}}, after)
-            if len(body["text"]) > LONGEST:
+            if len(body.get("text") or body["userPrompt"]) > LONGEST:
                 return self.answer(400, {"error": {"code": "InvalidRequestBody", "message": "The text is too long."}})
+            if "text:shieldPrompt" in self.path:
+                found = {
+                    "userPromptAnalysis": {"attackDetected": ATTACK in body["userPrompt"]},
+                    "documentsAnalysis": [],
+                }
+                return self.answer(200, found if state.shield is None else state.shield)
             graded = [{"category": name, "severity": min(7, body["text"].count(word))} for name, word in WORDS.items()]
             asked = [each for each in graded if each["category"] in body["categories"]]
             analysis = asked if state.reply is None else state.reply

@@ -154,6 +154,10 @@ USES: dict[tuple[str, str], Callable[[World], object] | None] = {
     ("endpoint_identity", "Storage Blob Data Reader"): deploys,
     ("endpoint_identity", BLOBS): deploys,
     ("endpoint_identity", "AzureML Metrics Writer (preview)"): None,
+    (
+        "endpoint_identity",
+        "Cognitive Services User",
+    ): None,  # the service refuses, not Azure ML (docs/content-filter.md)
 }
 IN_DATA = [
     *((each.name, role.name) for each in environments.load().environments if each.azure for role in each.azure.roles),

@@ -208,6 +208,26 @@ class TestTwiceIsOnce:
         assert [why for why, _ in planned(created=date(2026, 7, 14)).values() if why.endswith(end)] == [plain]
         assert [why for why, _ in planned(created=date(2026, 7, 15)).values() if why.endswith(end)] == [with_ids]
 
+    def test_the_endpoint_may_ask_azures_content_filter_where_the_settings_name_it(self, world: World) -> None:
+        """On that resource alone, and not while the filter is another."""
+        there = f"{world.place.subscription}/resourceGroups/rg-x/providers/Microsoft.CognitiveServices/accounts/safe"
+        named = {"content_safety_endpoint": "https://safe.cognitiveservices.azure.com", "content_safety_id": there}
+
+        def grants(mode: str) -> list[Any]:
+            serving = world.settings.serving.model_copy(update={**named, "content_filter": mode})
+            place = Place(world.settings.model_copy(update={"serving": serving}))
+            return [each for each in workload_grants(place) if each.wanted.name == "Cognitive Services User"]
+
+        assert grants("local") == grants("off") == []
+        (grant,) = grants("azure")
+        assert (grant.scope, grant.who) == (there, world.settings.endpoint_identity)
+        made = grant.resource()
+        assert made.state() == "missing"
+        grant.create()
+        assert made.state() == "exists"
+        grant.remove()
+        assert made.state() == "missing"
+
     def test_what_a_person_made_counts_and_what_changed_is_mended(self, world: World) -> None:
         """A role that lost an action and a credential of another subject are; an assignment of another name is left."""
         place, side = world.place, environments.load()

@@ -1,18 +1,19 @@
 """A job on a low-priority cluster that lost its node goes on; one that is broken, or was cancelled, does not."""
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import records, resubmit, training_job
+from scripts import records, resubmit
 from scripts.errors import AzureFailed
 from scripts.settings import Settings
 from scripts.train import Plan, Waiting, train
 from scripts.training_size import Scale
 
+from .made_up_training import put_in_place
 from .operate.conftest import Azure, azure
 
 __all__ = ["azure"]
@@ -35,7 +36,7 @@ if step < 3:
 pathlib.Path("outputs").mkdir(exist_ok=True)
 pathlib.Path("outputs/training_metrics.json").write_text(pathlib.Path("metrics.json").read_text())
 """
-METRICS = "tests/scripts/fixtures/report/promoted/training.json"
+Write = Callable[[int], None]
 
 
 @given(st.lists(st.integers(1, 10**6)), st.lists(st.integers(1, 10**6)))
@@ -54,28 +55,15 @@ def plan(name: str) -> Plan:
 
 
 @pytest.fixture
-def low_priority(azure: Azure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Training code of a few lines in place of ours, a data set, and settings for cheap nodes."""
-    from azure.ai.ml.entities import Data
-    from azure.core.exceptions import ResourceNotFoundError
-
-    data = tmp_path / "data"
-    data.mkdir()
-    (data / "train.jsonl").write_text("{}\n")
-    try:
-        azure.ml.data.get("tickets", "1")
-    except ResourceNotFoundError:
-        azure.ml.data.create_or_update(Data(name="tickets", version="1", path=str(data), type="uri_folder"))
-    code = tmp_path / "code"
-    code.mkdir()
-    (code / "metrics.json").write_text(json.dumps(json.loads(Path(METRICS).read_text())["metrics"]))
-    monkeypatch.setattr(training_job, "CODE", code)
+def low_priority(azure: Azure) -> Settings:
     compute = azure.settings.compute.model_copy(update={"tier": "low_priority"})
     return azure.settings.model_copy(update={"compute": compute})
 
 
-def write(stuck: int) -> None:
-    (training_job.CODE / "train.py").write_text(TRAINING.replace("STUCK", str(stuck)))
+@pytest.fixture
+def write(azure: Azure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Put the training code in place; it never gets beyond the checkpoint of this number."""
+    return lambda stuck: put_in_place(azure, tmp_path, TRAINING.replace("STUCK", str(stuck)), monkeypatch)
 
 
 def tries(azure: Azure, work: Plan) -> list[str]:
@@ -83,8 +71,10 @@ def tries(azure: Azure, work: Plan) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_job_that_loses_its_node_thrice_is_resubmitted_until_it_is_done(azure: Azure, low_priority: Settings) -> None:
-    write(stuck=-1)
+def test_a_job_that_loses_its_node_thrice_is_resubmitted_until_it_is_done(
+    azure: Azure, low_priority: Settings, write: Write
+) -> None:
+    write(-1)
     work = plan("thrice")
     done = train(low_priority, work)
     assert isinstance(done, records.Training)
@@ -95,8 +85,8 @@ def test_a_job_that_loses_its_node_thrice_is_resubmitted_until_it_is_done(azure:
 
 
 @pytest.mark.slow
-def test_a_job_that_gets_no_further_is_not_paid_for_again(azure: Azure, low_priority: Settings) -> None:
-    write(stuck=1)
+def test_a_job_that_gets_no_further_is_not_paid_for_again(azure: Azure, low_priority: Settings, write: Write) -> None:
+    write(1)
     work = plan("stuck")
     for _ in range(2):  # nor when the schedule comes back
         with pytest.raises(AzureFailed):
@@ -105,8 +95,8 @@ def test_a_job_that_gets_no_further_is_not_paid_for_again(azure: Azure, low_prio
 
 
 @pytest.mark.slow
-def test_a_wait_that_is_over_leaves_the_next_try_to_the_next_run(low_priority: Settings) -> None:
-    write(stuck=-1)
+def test_a_wait_that_is_over_leaves_the_next_try_to_the_next_run(low_priority: Settings, write: Write) -> None:
+    write(-1)
     work = plan("waiting")
     seen = [train(low_priority, work, wait_seconds=0) for _ in range(2)]
     assert all(isinstance(each, Waiting) for each in seen)
@@ -114,8 +104,8 @@ def test_a_wait_that_is_over_leaves_the_next_try_to_the_next_run(low_priority: S
 
 
 @pytest.mark.slow
-def test_on_dedicated_nodes_a_failed_job_stays_failed(azure: Azure, low_priority: Settings) -> None:
-    write(stuck=-1)
+def test_on_dedicated_nodes_a_failed_job_stays_failed(azure: Azure, low_priority: Settings, write: Write) -> None:
+    write(-1)
     work = plan("dedicated")
     with pytest.raises(AzureFailed, match=r"ended as Failed.*the node was taken away"):
         train(azure.settings, work)

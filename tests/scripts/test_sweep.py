@@ -9,12 +9,17 @@ from typing import Any
 import pytest
 
 from data.manifest import Dataset
-from scripts import settings, sweep
+from scripts import records, register, settings, sweep
 from scripts.errors import AzureFailed, InvalidInput
-from scripts.train import Plan, plan
+from scripts.train import Plan, plan, train
 from scripts.training_job import command_job, tags
 from scripts.training_size import Scale
 from tests.emulator.azure_types import types_of
+
+from .made_up_training import put_in_place
+from .operate.conftest import Azure, azure
+
+__all__ = ["azure"]
 
 ROOT = Path(__file__).parents[2]
 DATASET = json.loads((ROOT / "tests/scripts/fixtures/report/promoted/dataset.json").read_text())
@@ -104,3 +109,51 @@ def test_a_sweep_without_a_best_trial_has_no_model() -> None:
     job.properties = {}
     with pytest.raises(AzureFailed, match="without a best trial"):
         sweep.best_trial(job)
+
+
+# A validation loss that is the lower the nearer the learning rate is to 1e-3, logged as the training code does.
+TRIAL = """
+import argparse, json, math, os, pathlib, urllib.request
+parser = argparse.ArgumentParser()
+for name in ("recipe", "data", "output", "adapter"):
+    parser.add_argument("--" + name)
+parser.add_argument("--set", action="append")
+given = parser.parse_args()
+rate = float(dict(pair.split("=") for pair in given.set)["optimizer.learning_rate"])
+loss = abs(math.log10(rate) + 3)
+api = os.environ["MLFLOW_TRACKING_URI"].replace("azureml://", "https://") + "/api/2.0/mlflow/runs/log-metric"
+body = {"run_id": os.environ["MLFLOW_RUN_ID"], "key": "eval_loss", "value": loss, "timestamp": 1, "step": 1}
+headers = {"authorization": "Bearer " + os.environ["MLFLOW_TRACKING_TOKEN"], "content-type": "application/json"}
+urllib.request.urlopen(urllib.request.Request(api, json.dumps(body).encode(), headers))
+metrics = json.loads(pathlib.Path("metrics.json").read_text())
+pathlib.Path("outputs/training_metrics.json").write_text(json.dumps(metrics | {"eval_loss": loss}))
+(pathlib.Path(given.output) / "config.json").write_text(str(rate))
+"""
+
+
+@pytest.mark.slow
+def test_a_search_ends_with_its_best_trial_registered(
+    azure: Azure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_in_place(azure, tmp_path, TRIAL, monkeypatch)
+    (tmp_path / "rate.yaml").write_text(
+        "{trials: 4, at_once: 2, hours: 1, metric: eval_loss, stop_after_evaluations: 3, "
+        "search: {optimizer.learning_rate: {from: 0.00001, to: 0.1}}}"
+    )
+    monkeypatch.setattr(sweep, "SWEEPS", tmp_path)
+    parts = dict.fromkeys(("recipe_digest", "code_digest", "data_digest", "base_model_digest"), "")
+    searched = Plan(recipe="cpu_demo", data_asset="azureml:tickets:1", base_model="hub", sweep="rate", **parts)
+    done = train(azure.settings, searched)
+    assert isinstance(done, records.Training)
+    losses = {}
+    for number in range(4):
+        azure.ml.jobs.download(f"{searched.name}_{number}", download_path=str(tmp_path / str(number)))
+        found = next((tmp_path / str(number)).rglob("training_metrics.json"))
+        losses[f"{searched.name}_{number}"] = json.loads(found.read_text())["eval_loss"]
+    assert len(set(losses.values())) == 4
+    assert done.job_name == min(losses, key=lambda name: losses[name])
+    model = register.register_job(azure.settings, done)
+    assert model.lineage.job == done.job_name
+    again = train(azure.settings, searched)
+    assert isinstance(again, records.Training)
+    assert (again.attached, again.job_name) == (True, done.job_name)

@@ -26,7 +26,7 @@ KEEP = {
 }
 # Of these alternatives the emulator offers only some.
 VARIANTS = {
-    "jobType": {"Command", "FineTuning"},
+    "jobType": {"Command", "FineTuning", "Pipeline"},
     "modelProvider": {"Custom"},
     "computeType": {"AmlCompute"},
     "datastoreType": {"AzureBlob"},
