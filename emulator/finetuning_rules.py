@@ -70,7 +70,7 @@ def chats(path: Path, what: str) -> list[str]:
     """The rows of a JSONL file of chats. ArmError 400 naming the first line that is none."""
     if path.stat().st_size >= MAX_BYTES:
         raise ArmError(400, "UserError", f"The {what} file is larger than 512 MB.")
-    rows = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    rows = [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
     if not rows:
         raise ArmError(400, "UserError", f"The {what} file is empty.")
     for number, row in enumerate(rows, 1):

@@ -134,7 +134,8 @@ def train(
         table = prices.load()
         asked = route.forecast(settings, work, table, ml=ml)
         tell(f"Its cost: {asked.said}{f'. {asked.rate.warning}' if asked.rate.warning else ''}")
-        tell(f"A rollout of its model: {runs.rollout(settings, table).said}")
+        if route.where(settings) == settings.compute.size:  # else the service serves it, and there is no second colour
+            tell(f"A rollout of its model: {runs.rollout(settings, table).said}")
         estimate.check(estimate.lowest(max_cost, settings.max_training_cost), asked)
         return {**tags(work, commit), **runs.submitted(work, route.where(settings), asked)}
 

@@ -85,7 +85,9 @@ def chosen(only: Sequence[str]) -> list[Check]:
 
 def examine(context: Context, only: Sequence[str] = (), tell: Callable[[Finding], None] = lambda _: None) -> Doctor:
     """Run the checks; what needs a check that failed is skipped, because it would only repeat it. Told in order."""
-    checks = [*chosen(only), *([ROUTE] if context.recipe else [])]
+    checks = chosen(only)
+    if context.recipe:
+        checks = [*chosen([*only, *ROUTE.needs] if only else []), ROUTE]
     running: dict[str, Future[_Seen]] = {}
     findings = []
     with ThreadPoolExecutor(len(checks)) as pool:

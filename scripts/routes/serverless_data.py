@@ -24,7 +24,7 @@ MAX_BYTES = 512 * 2**20  # the service takes no larger file
 def rows(text: str, where: str) -> str:
     """Each row as the service wants it. Raises InvalidInput for a row without messages."""
     made = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -32,7 +32,7 @@ def rows(text: str, where: str) -> str:
             kept = [{"role": turn["role"], "content": turn["content"]} for turn in turns]
         except (ValueError, KeyError, TypeError):
             raise InvalidInput(f"{where}, line {number}: not a chat (`messages` of role and content).") from None
-        made.append(json.dumps({"messages": kept}, ensure_ascii=False))
+        made.append(json.dumps({"messages": kept}))
     if not made:
         raise InvalidInput(f"{where}: there are no chats in it.")
     return "".join(f"{row}\n" for row in made)

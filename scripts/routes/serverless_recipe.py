@@ -13,7 +13,7 @@ from scripts.errors import Refused
 from scripts.routes import recipes
 from scripts.training_job import CODE
 
-TABLE = Path(__file__).with_name("serverless.yaml")
+TABLE = Path("scripts/routes/serverless.yaml")
 CATALOGUE = re.compile(r"azureml://registries/(?P<registry>[^/]+)/models/(?P<name>[^/]+)")
 Factor = Annotated[float, Field(gt=0, le=32)]
 # The service's names on the wire. The first two are those of Microsoft's SDK samples; the multipliers are what the
