@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +13,9 @@ from hypothesis import strategies as st
 
 from data.manifest import Dataset
 from emulator.registries import catalogue
-from scripts import retired, routes, train
+from scripts import retired, routes, settings, train
 from scripts.doctor import files
-from scripts.errors import InvalidInput, Refused
+from scripts.errors import AzureFailed, InvalidInput, Refused
 from scripts.routes import recipes, registry, tracked
 from scripts.routes.registry_recipe import Optimisation, Recipe, Training
 
@@ -129,6 +130,21 @@ def test_doctor_judges_the_recipe_of_a_managed_route(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="Phi-3-mini-4k-instruct is retired"):
         files._recipe(changed(tmp_path, base_model__source="Phi-3-mini-4k-instruct"))
     files._recipe(ROOT / "training/recipes/a100_lora.yaml")
+
+
+def cluster(state: str) -> Any:
+    found = SimpleNamespace(provisioning_state=state, size="Standard_NC24ads_A100_v4", max_instances=3)
+    return SimpleNamespace(compute=SimpleNamespace(get=lambda _name: found))
+
+
+def test_a_cluster_whose_provisioning_failed_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_SUBSCRIPTION_ID", "0" * 8)
+    values = settings.load(Path("scripts/environments/demo.yaml"))
+    assert registry._cluster(values, cluster("Succeeded")) == ("Standard_NC24ads_A100_v4", 3)
+    with pytest.raises(
+        AzureFailed, match="provisioning of cluster gpu-nc24ads-a100 failed: delete it, or name another"
+    ):
+        registry._cluster(values, cluster("Failed"))
 
 
 @given(st.floats() | st.none())
