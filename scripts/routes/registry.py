@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from azure.core.exceptions import ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from scripts import azure_ml, digests, records, retired, storage, training_job, training_size
 from scripts import register as registering
@@ -150,7 +150,9 @@ def _of_registry(registry: str, kind: str, name: str, version: str, ask: Callabl
     with azure_ml.explained(f"Reading {kind} {name} of registry {registry}"):
         try:
             return ask(_registry(registry))
-        except ResourceNotFoundError:
+        except HttpResponseError as error:  # by its label, what is not there is no ResourceNotFoundError
+            if error.status_code != 404:
+                raise
             raise InvalidInput(
                 f"Registry {registry} has no {kind} {name} with version {version}: look it up in the model catalogue "
                 "of Azure ML studio, and mend the recipe."
@@ -244,7 +246,7 @@ def why(ml: "MLClient", name: str) -> str:
             continue
         if inner := why(ml, str(step.name)):  # on Azure the component's steps are one level further down
             return inner
-        error = ml._runs_operations.get_run(str(step.name)).error
+        error = ml.jobs._runs_operations.get_run(str(step.name)).error
         said = str(error.error.message) if error and error.error and error.error.message else "it left no reason"
         return f"{step.display_name}: {said.splitlines()[0].rstrip('.')}"
     return ""

@@ -48,7 +48,7 @@ def test_components_come_with_their_inputs(registry: Any) -> None:
 def test_what_the_registry_does_not_have_is_404_and_nothing_can_be_written(registry: Any, credential: Any) -> None:
     from azure.ai.ml import MLClient
     from azure.ai.ml.entities import Model
-    from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+    from azure.core.exceptions import HttpResponseError
 
     for ask in (
         lambda: registry.models.get("Phi-9", version="1"),
@@ -56,8 +56,9 @@ def test_what_the_registry_does_not_have_is_404_and_nothing_can_be_written(regis
         lambda: registry.models.get(PHI, version="99"),
         lambda: registry.components.get("text_generation_pipeline", version="1"),
     ):
-        with pytest.raises(ResourceNotFoundError):
+        with pytest.raises(HttpResponseError) as raised:  # by its label it is no ResourceNotFoundError
             ask()
+        assert raised.value.status_code == 404
     with pytest.raises(HttpResponseError):
         MLClient(credential, registry_name="nobodys").models.get(PHI, label="latest")
     with pytest.raises(HttpResponseError):
