@@ -22,7 +22,7 @@ from scripts import dataset as uploads
 from scripts import deploy, records, routes, train
 from scripts import settings as settings_of
 from scripts.errors import AzureFailed, InvalidInput, Refused
-from scripts.routes import registry
+from scripts.routes import registry_pipeline
 from scripts.settings import Settings
 from tests.emulator import azure_types
 from tests.workflows.tiny import make
@@ -164,7 +164,7 @@ def test_the_pipeline_is_the_documents_own(world: World, trained: records.Traini
     literals = {name: value["value"] for name, value in node["inputs"].items() if "value" in value}
     assert literals["number_of_gpu_to_use_finetuning"] == "1"
     assert literals["apply_lora"] == "false"
-    assert {literals[step] for step in registry.STEPS} == {world.settings.compute.name}
+    assert {literals[step] for step in registry_pipeline.STEPS} == {world.settings.compute.name}
     assert node["inputs"]["train_file_path"]["uri"].endswith("/train.jsonl")
 
 

@@ -16,7 +16,7 @@ from emulator.registries import catalogue
 from scripts import retired, routes, settings, train
 from scripts.doctor import files
 from scripts.errors import AzureFailed, InvalidInput, Refused
-from scripts.routes import recipes, registry, tracked
+from scripts.routes import recipes, registry, registry_asked, tracked
 from scripts.routes.registry_recipe import Optimisation, Recipe, Training
 
 ROOT = Path(__file__).parents[3]
@@ -140,11 +140,11 @@ def cluster(state: str) -> Any:
 def test_a_cluster_whose_provisioning_failed_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_SUBSCRIPTION_ID", "0" * 8)
     values = settings.load(Path("scripts/environments/demo.yaml"))
-    assert registry._cluster(values, cluster("Succeeded")) == ("Standard_NC24ads_A100_v4", 3)
+    assert registry_asked.cluster(values, cluster("Succeeded")) == ("Standard_NC24ads_A100_v4", 3)
     with pytest.raises(
         AzureFailed, match="provisioning of cluster gpu-nc24ads-a100 failed: delete it, or name another"
     ):
-        registry._cluster(values, cluster("Failed"))
+        registry_asked.cluster(values, cluster("Failed"))
 
 
 @given(st.floats() | st.none())
