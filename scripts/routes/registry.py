@@ -90,7 +90,7 @@ def ready(settings: Settings, ml: "MLClient", work: "Plan", tell: Callable[[str]
     parameters |= {"number_of_gpu_to_use_finetuning": gpus}
     nodes = int(parameters["num_nodes_finetune"])
     scale = training_size.Scale(device="gpu", instances=nodes, processes_per_instance=gpus)
-    training_size.check(size, limit, work.recipe, scale)
+    registry_rules.check_nodes(nodes, limit)
     tokens, rows = (work.rows.tokens, work.rows.rows) if work.rows else (0, 1)
     settled = registry_asked.Settled(
         model=str(model.id),
