@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts import azure_ml, digests, records, retired, training_size
+from scripts import digests, records, retired, training_size
 from scripts import register as registering
 from scripts.cost import estimate, hours, prices, runs
 from scripts.routes import recipes, registry_asked, registry_measured, registry_pipeline, registry_rules
@@ -79,8 +79,7 @@ def ready(settings: Settings, ml: "MLClient", work: "Plan", tell: Callable[[str]
     size, limit = registry_asked.cluster(settings, ml)
     retired.check_size("compute.size", size)
     registry_rules.check_size(name, tags, size)
-    with azure_ml.explained("Reading the sizes of Azure ML"):
-        known = [(str(each.name), int(each.gpus or 0)) for each in ml.compute.list_sizes(location=settings.location)]
+    known = registry_asked.sizes(settings, ml, tell)
     gpus = registry_rules.gpus(size, known, asked.optimisation.number_of_gpu_to_use_finetuning)
     defaults = registry_rules.literal(name, tags, registry_rules.DEFAULTS, dict) or {}
     defaults = {key: sent(value) for key, value in defaults.items()}

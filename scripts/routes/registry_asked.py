@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
-from scripts import azure_ml, records
+from scripts import azure_ml, records, training_size
 from scripts.errors import AzureFailed, InvalidInput
 from scripts.routes.registry_recipe import Recipe
 from scripts.settings import Settings
@@ -73,3 +73,15 @@ def cluster(settings: Settings, ml: "MLClient") -> tuple[str, int]:
             "and run `provision`."
         )
     return str(getattr(found, "size", None) or settings.compute.size), int(getattr(found, "max_instances", None) or 1)
+
+
+def sizes(settings: Settings, ml: "MLClient", tell: Callable[[str], None]) -> list[tuple[str, int]]:
+    """Name and GPUs of every size in the region. Who may not read Azure's list gets our own table, and it is said."""
+    with azure_ml.explained(f"Reading the sizes of {settings.location}"):
+        try:
+            return [(str(each.name), int(each.gpus or 0)) for each in ml.compute.list_sizes(location=settings.location)]
+        except HttpResponseError as error:
+            if error.status_code != 403:
+                raise
+    tell("This identity may not read Azure's list of sizes: the GPUs of an instance are those of our own table.")
+    return [(f"Standard_{name}", count) for name, count in training_size.GPUS.items()]
