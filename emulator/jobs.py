@@ -1,4 +1,4 @@
-"""Jobs as resources: submit, read, list, cancel, tag. Command jobs, and sweeps over them."""
+"""Jobs as resources: submit, read, list, cancel, tag. What runs them: job_runner, sweeps, pipelines, finetuning."""
 
 from __future__ import annotations
 
