@@ -1,7 +1,8 @@
-"""Jobs as resources: submit, read, list, cancel, tag. Command jobs, and sweeps over them."""
+"""Jobs as resources: submit, read, list, cancel, tag. What runs them: job_runner, sweeps, pipelines, finetuning."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from starlette.responses import Response
@@ -13,13 +14,13 @@ from emulator.job_resource import job_resource
 from emulator.job_runner import TERMINAL, set_status, start
 from emulator.resources import answer, answer_list, system_data
 from emulator.routing import ARM, WORKSPACE, Call, route
-from emulator.runtime import runtime_of
+from emulator.runtime import Runtime, runtime_of
 from emulator.store import Resource
 from emulator.sweeps import start_sweep
 
 JOB = WORKSPACE + r"/jobs/(?P<name>[A-Za-z0-9][\w.-]{0,254})"
 CHANGEABLE = ("tags", "description", "displayName", "isArchived")
-STARTERS = {"Command": start, "Sweep": start_sweep}
+STARTERS: dict[str, Callable[[Runtime, Resource], object]] = {"Command": start, "Sweep": start_sweep}
 MANAGED: dict[str, Any] = {each.JOB_TYPE: each for each in (finetuning, pipelines)}  # no command of ours
 REFERS_TO = {"environmentId": "Environment", "computeId": "Compute", "codeId": "Code"}
 

@@ -49,6 +49,15 @@ def gpus(size: str, known: Iterable[tuple[str, int]], asked: int | None) -> int:
     return asked or found
 
 
+def check_nodes(asked: int, limit: int) -> None:
+    """Raises InvalidInput for more instances than the cluster may have."""
+    if asked > limit:
+        raise InvalidInput(
+            f"num_nodes_finetune is {asked}, and the cluster has at most {limit}: raise compute.max_instances and run "
+            "`provision`, or mend the recipe."
+        )
+
+
 def merged(
     parameters: Mapping[str, Any], defaults: Mapping[str, Any], inputs: Iterable[str]
 ) -> tuple[dict[str, Any], list[str]]:

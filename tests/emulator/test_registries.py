@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from emulator import pipeline_rules, registries
+from emulator import pipeline_rules, pipelines, registries
 from emulator.errors import ArmError
+from emulator.pipeline_steps import NEEDS, STEPS, Work, validate
 
 PHI = "Phi-3-mini-4k-instruct"
 COMPONENT = "chat_completion_pipeline"
@@ -47,7 +48,7 @@ def test_components_come_with_their_inputs(registry: Any) -> None:
 def test_what_the_registry_does_not_have_is_404_and_nothing_can_be_written(registry: Any, credential: Any) -> None:
     from azure.ai.ml import MLClient
     from azure.ai.ml.entities import Model
-    from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+    from azure.core.exceptions import HttpResponseError
 
     for ask in (
         lambda: registry.models.get("Phi-9", version="1"),
@@ -55,8 +56,9 @@ def test_what_the_registry_does_not_have_is_404_and_nothing_can_be_written(regis
         lambda: registry.models.get(PHI, version="99"),
         lambda: registry.components.get("text_generation_pipeline", version="1"),
     ):
-        with pytest.raises(ResourceNotFoundError):
+        with pytest.raises(HttpResponseError) as raised:  # by its label it is no ResourceNotFoundError
             ask()
+        assert raised.value.status_code == 404
     with pytest.raises(HttpResponseError):
         MLClient(credential, registry_name="nobodys").models.get(PHI, label="latest")
     with pytest.raises(HttpResponseError):
@@ -121,3 +123,46 @@ def test_the_trainers_recipe_is_made_of_the_pipelines_parameters(base: Path) -> 
 def test_what_the_trainer_cannot_do_is_refused(base: Path, values: dict[str, object]) -> None:
     with pytest.raises(ArmError):
         pipeline_rules.recipe(pipeline_rules.values(INPUTS, given(**values)), 80, base)
+
+
+def validated(size: str, model: str = PHI, **values: object) -> None:
+    """The pipeline's own first step, on a cluster of this size."""
+    cluster = {"properties": {"properties": {"vmSize": size}}}
+    uri = f"azureml://registries/azureml/models/{model}/versions/{'15' if model == PHI else '1'}"
+    asked = {"mlflow_model_path": uri, "train_file_path": "azureml://x", **{k: str(v) for k, v in values.items()}}
+    inputs = pipeline_rules.values(INPUTS, given(**asked))
+    nothing: Any = None
+    validate(Work(nothing, {}, inputs, cluster, {}), nothing)
+
+
+def test_the_first_step_fails_for_what_the_gpus_could_not_do() -> None:
+    validated("Standard_NC24ads_A100_v4")
+    validated("Standard_NC40ads_H100_v5", "SmolLM2-135M-Instruct")  # it has no list
+    with pytest.raises(ArmError, match="NC40ads_H100_v5 is not in the allow-listed computes"):
+        validated("Standard_NC40ads_H100_v5")
+    with pytest.raises(ArmError, match="is 2, and Standard_NC24ads_A100_v4 has 1"):
+        validated("Standard_NC24ads_A100_v4", number_of_gpu_to_use_finetuning=2)
+    with pytest.raises(ArmError, match="train_file_path"):
+        validated("Standard_NC24ads_A100_v4", train_file_path="")
+
+
+def test_a_pipeline_of_a_component_that_is_not_there_is_refused() -> None:
+    nothing: Any = None
+    for properties, said in (
+        ({"jobs": {}}, "of one node"),
+        ({"jobs": {"a": {"componentId": "azureml://registries/azureml/components/none/versions/1"}}}, "'none:1'"),
+        ({"jobs": {"a": {"componentId": "azureml:mine:1"}}}, "none of the components of registry"),
+        (
+            {"jobs": {"a": {"componentId": f"azureml://registries/mine/components/{COMPONENT}/versions/1"}}},
+            "none of the",
+        ),
+    ):
+        with pytest.raises(ArmError, match=said):
+            pipelines.check(nothing, properties)
+
+
+def test_each_step_comes_after_what_it_needs() -> None:
+    steps = registries.catalogue()["components"][COMPONENT]["steps"]
+    assert set(steps) == set(STEPS) == set(NEEDS)
+    for number, name in enumerate(steps):
+        assert set(NEEDS[name]) <= set(steps[:number])

@@ -22,7 +22,7 @@ from scripts import dataset as uploads
 from scripts import deploy, records, routes, train
 from scripts import settings as settings_of
 from scripts.errors import AzureFailed, InvalidInput, Refused
-from scripts.routes import registry
+from scripts.routes import registry_pipeline
 from scripts.settings import Settings
 from tests.emulator import azure_types
 from tests.workflows.tiny import make
@@ -96,18 +96,26 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         stop_serve(serve, home)
 
 
-def uploaded(values: Settings, folder: Path) -> Dataset:
+def uploaded(values: Settings, folder: Path, version: str = "1", last: str = "") -> Dataset:
+    """`last`: one more line of the training file."""
     folder.mkdir()
     rows = {"train": range(1000, 1096), "validation": range(2000, 2008)}
     files = {}
     for split, numbers in rows.items():
         path = folder / f"{split}.jsonl"
         path.write_text(make.jsonl([{"messages": make.row(number)["messages"]} for number in numbers]))
+        if split == "train":
+            path.write_text(path.read_text() + last)
         files[split] = {"path": path.name, "sha256": split[0].replace("t", "a").replace("v", "b") * 64}
         files[split] |= {"rows": len(numbers), "tokens": 60 * len(numbers)}
     made = Dataset.model_validate(
         {
-            **{"name": "tickets", "version": "1", "digest": "d" * 64, "created_at": "2026-11-29T00:00:00Z"},
+            **{
+                "name": "tickets",
+                "version": version,
+                "digest": version[0].replace("1", "d") * 64,
+                "created_at": "2026-11-29T00:00:00Z",
+            },
             **{"token_count": "approximate", "files": files, "checks": []},
         }
     )
@@ -164,7 +172,7 @@ def test_the_pipeline_is_the_documents_own(world: World, trained: records.Traini
     literals = {name: value["value"] for name, value in node["inputs"].items() if "value" in value}
     assert literals["number_of_gpu_to_use_finetuning"] == "1"
     assert literals["apply_lora"] == "false"
-    assert {literals[step] for step in registry.STEPS} == {world.settings.compute.name}
+    assert {literals[step] for step in registry_pipeline.STEPS} == {world.settings.compute.name}
     assert node["inputs"]["train_file_path"]["uri"].endswith("/train.jsonl")
 
 
@@ -212,7 +220,7 @@ def test_what_azure_would_refuse_is_refused_before_anything_is_made(world: World
         (world.settings, {"base_model": {"revision": "9"}}, InvalidInput, "with version 9"),
         (world.settings, {"component": {"version": "9"}}, InvalidInput, "no component chat_completion_pipeline"),
         (world.settings, {"optimisation": {"number_of_gpu_to_use_finetuning": 2}}, InvalidInput, "is 2, and"),
-        (world.settings, {"optimisation": {"num_nodes_finetune": 2}}, InvalidInput, "needs 2 instances"),
+        (world.settings, {"optimisation": {"num_nodes_finetune": 2}}, InvalidInput, "and the cluster has at most 1"),
     ):  # fmt: skip
         with pytest.raises(kind) as raised:
             train.train(settings, world.plan(**parts))
@@ -225,12 +233,17 @@ def sized(world: World, size: str, name: str) -> Settings:
     return world.settings.model_copy(update={"compute": compute})
 
 
-def test_a_step_that_fails_ends_the_pipeline_and_is_named(world: World) -> None:
-    with pytest.raises(AzureFailed, match=r"ended as Failed: chat_completion_finetune: The fine-tuning process ended"):
-        world.train(training={"max_seq_length": 8})  # no chat is that short
-    name = world.ml.jobs.list().__next__().name
+def test_a_step_that_fails_ends_the_pipeline_and_is_named(world: World, tmp_path: Path) -> None:
+    world.plan()  # writes the recipe
+    broken = uploaded(world.settings, tmp_path / "data", "2", last='{"messages": []}\n')
+    with pytest.raises(AzureFailed) as raised:
+        train.train(world.settings, train.plan("tiny", broken, None))
+    step, line = "chat_completion_datapreprocess", make.TRAINING_ROWS + 1
+    assert f"ended as Failed: {step}: train_file_path: line {line} has no 'messages'" in str(raised.value)
+    name = next(iter(world.ml.jobs.list())).name
     steps = [(each.display_name, each.status) for each in world.ml.jobs.list(parent_job_name=name)]
-    assert steps[-1] == ("chat_completion_finetune", "Failed")
+    assert steps[-1] == (step, "Failed")  # nothing began after it
+    assert world.ml.jobs.get(name).tags["reported"] == "true"
 
 
 def test_a_cluster_that_is_missing_is_made_and_one_that_failed_is_told(world: World) -> None:

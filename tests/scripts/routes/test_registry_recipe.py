@@ -3,19 +3,21 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import yaml
+from azure.core.exceptions import HttpResponseError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from data.manifest import Dataset
 from emulator.registries import catalogue
-from scripts import retired, routes, train
+from scripts import retired, routes, settings, train
 from scripts.doctor import files
-from scripts.errors import InvalidInput, Refused
-from scripts.routes import recipes, registry, tracked
+from scripts.errors import AzureFailed, InvalidInput, Refused
+from scripts.routes import recipes, registry, registry_asked, registry_rules, tracked
 from scripts.routes.registry_recipe import Optimisation, Recipe, Training
 
 ROOT = Path(__file__).parents[3]
@@ -129,6 +131,38 @@ def test_doctor_judges_the_recipe_of_a_managed_route(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="Phi-3-mini-4k-instruct is retired"):
         files._recipe(changed(tmp_path, base_model__source="Phi-3-mini-4k-instruct"))
     files._recipe(ROOT / "training/recipes/a100_lora.yaml")
+
+
+def cluster(state: str) -> Any:
+    found = SimpleNamespace(provisioning_state=state, size="Standard_NC24ads_A100_v4", max_instances=3)
+    return SimpleNamespace(compute=SimpleNamespace(get=lambda _name: found))
+
+
+def test_a_cluster_whose_provisioning_failed_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_SUBSCRIPTION_ID", "0" * 8)
+    values = settings.load(Path("scripts/environments/demo.yaml"))
+    assert registry_asked.cluster(values, cluster("Succeeded")) == ("Standard_NC24ads_A100_v4", 3)
+    with pytest.raises(
+        AzureFailed, match="provisioning of cluster gpu-nc24ads-a100 failed: delete it, or name another"
+    ):
+        registry_asked.cluster(values, cluster("Failed"))
+
+
+def refused(status: int) -> Any:
+    def list_sizes(**_: str) -> None:
+        raise HttpResponseError(response=cast(Any, SimpleNamespace(status_code=status, reason="no", text=lambda: "")))
+
+    return SimpleNamespace(compute=SimpleNamespace(list_sizes=list_sizes))
+
+
+def test_who_may_not_read_the_sizes_is_helped_by_our_own_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_SUBSCRIPTION_ID", "0" * 8)
+    values, told = settings.load(Path("scripts/environments/demo.yaml")), list[str]()
+    known = registry_asked.sizes(values, refused(403), told.append)
+    assert registry_rules.gpus("Standard_NC96ads_A100_v4", known, None) == 4
+    assert "our own table" in told[0]
+    with pytest.raises(AzureFailed, match="Reading the sizes of eastus2"):
+        registry_asked.sizes(values, refused(500), told.append)
 
 
 @given(st.floats() | st.none())
