@@ -3,7 +3,8 @@
 The action is read off the address, as ARM names its operations: PUT …/onlineEndpoints/x is
 Microsoft.MachineLearningServices/workspaces/onlineEndpoints/write on that endpoint. Whoever puts a user-assigned
 identity on something needs the right to assign it too. The emulator's own client owns the subscription and is never
-refused, and neither is what anybody may ask: which subscriptions there are, how a running operation gets on.
+refused, and neither is what anybody may ask: which subscriptions there are, how a running operation gets on, what one
+may do oneself.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from emulator.routing import Call
 VERBS = {"GET": "read", "HEAD": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete", "POST": "action"}
 RESOURCES = "Microsoft.Resources/subscriptions"
 OPEN = re.compile(
-    r"/?|/subscriptions/?|/subscriptions/[^/]+/resources/?|/tenants/?|/metadata/.*|.*/(mfeOperationsStatus|mfeOperationResults|operationStatuses)/.*",
+    r"/?|/subscriptions/?|/subscriptions/[^/]+/resources/?|/tenants/?|/metadata/.*|.*/permissions/?|.*/(mfeOperationsStatus|mfeOperationResults|operationStatuses)/.*",
     re.IGNORECASE,
 )
 TRACKING = re.compile(r"/(mlflow|history|artifact)/", re.IGNORECASE)

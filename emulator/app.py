@@ -25,7 +25,7 @@ from emulator.errors import ArmError
 from emulator.fault_injection import WIRE, hang_up, lost, refused
 from emulator.identity import AUDIENCES
 from emulator.request_log import RequestLog, readable, redact
-from emulator.routing import ARM, ML, SCORING, Call, find
+from emulator.routing import ARM, ML, SCORING, SERVERLESS, Call, find
 
 # Modules that register routes, in the order in which their routes are tried.
 HANDLERS = (
@@ -36,6 +36,7 @@ HANDLERS = (
     "providers",
     "role_definitions",
     "role_assignments",
+    "permissions",
     "alerts",
     "autoscale",
     "generic",
@@ -43,6 +44,7 @@ HANDLERS = (
     "compute",
     "quota",
     "datastores",
+    "registries",
     "assets",
     "jobs",
     "history",
@@ -50,6 +52,9 @@ HANDLERS = (
     "endpoints",
     "deployments",
     "scoring",
+    "marketplace",
+    "serverless_endpoints",
+    "serverless_scoring",
     "monitor",
     "monitor_logs",
     "blob_access",
@@ -143,7 +148,9 @@ def make_app(emulator: Emulator) -> Starlette:
     async def dispatch(request: Request) -> Response:
         started, body = time.time(), await request.body()
         host = request.headers.get("host", "").rsplit(":", 1)[0].lower()
-        scoring = re.fullmatch(SCORING, host) is not None  # tickets are nobody's business but the model's
+        scoring = (
+            re.fullmatch(f"{SCORING}|{SERVERLESS}", host) is not None
+        )  # tickets are nobody's business but the model's
         faults = None if scoring else emulator.faults
         instead = faults and refused(faults, request.method, host, request.scope["path"])
         response, claims = (instead, {}) if instead else await answer(emulator, request, host, body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -168,6 +169,7 @@ def put(call: Call) -> Response:
             raise ArmError(rules.conflict.status, rules.conflict.code, rules.conflict.message)
         properties = {**before, **properties}
     resource = {
+        **{key: value for key, value in (old or {}).items() if key.startswith("_")},  # where the service keeps weights
         "id": path,
         "name": version,
         "type": f"{PROVIDER}/workspaces/{kind}/versions",
@@ -195,7 +197,20 @@ def delete(call: Call) -> Response:
         raise ArmError(
             409, "UserError", f"Model version '{path}' is deployed as {', '.join(users)}; delete that first."
         )
+    served = [
+        each["name"]
+        for each in store.children(f"{call.args['wsid']}/serverlessEndpoints")
+        if str(each.get("_model")).lower() == path.lower()
+    ]
+    if served:
+        message = (
+            f"You can't delete custom model '{path}': it has an existing deployment, {served[0]}. "
+            "You must first delete your model deployment before you delete your custom model."
+        )
+        raise ArmError(409, "UserError", message)
     existed = store.get(path)
+    if existed and existed.get("_weights"):
+        shutil.rmtree(existed["_weights"], ignore_errors=True)
     store.delete(path)
     return Response(status_code=200 if existed else 204)
 

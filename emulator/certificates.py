@@ -17,7 +17,9 @@ def host_names(settings: Settings) -> list[str]:
         f"{settings.region}.metrics.monitor.azure.com",
         "api.loganalytics.io",
         "api.loganalytics.azure.com",
+        f"cert-{settings.region}.experiments.azureml.net",
         f"*.{settings.region}.inference.ml.azure.com",
+        f"*.{settings.region}.models.ai.azure.com",
         "localhost",
         "127.0.0.1",
     ]

@@ -54,7 +54,8 @@ def run_record(job: Resource) -> dict[str, Any]:
         "endTimeUtc": job.get("_ended"),
         "experimentId": str(uuid.uuid5(uuid.NAMESPACE_DNS, properties["experimentName"])),
         "displayName": properties["displayName"],
-        "runType": "azureml.scriptrun",
+        "runType": "azureml.PipelineRun" if properties["jobType"] == "Pipeline" else "azureml.scriptrun",
+        **({"parentRunId": job["_parent"], "rootRunId": job["_parent"]} if job.get("_parent") else {}),
         "error": {"error": job["_error"]} if job.get("_error") else None,
         "properties": properties["properties"],
         "tags": properties.get("tags") or {},
@@ -84,6 +85,14 @@ def details(call: Call) -> Response:
 @route("GET", ML, HISTORY + r"/runs/(?P<run>[^/]+)", audience="arm|ml")
 def run(call: Call) -> Response:
     return JSONResponse(run_record(_job(call, call.args["run"])))
+
+
+@route("GET", ML, HISTORY + r"/runs/(?P<run>[^/]+)/children", audience="arm|ml")
+def children(call: Call) -> Response:
+    """The steps of a pipeline or the trials of a sweep, in the order in which they began."""
+    parent = _job(call, call.args["run"])
+    jobs = call.emulator.store.children(f"{call.args['wsid']}/jobs")
+    return JSONResponse({"value": [run_record(job) for job in jobs if job.get("_parent") == parent["name"]]})
 
 
 @route("POST", ML, HISTORY + r"/rundata", audience="arm|ml")

@@ -31,7 +31,7 @@ def job_resource(region: str, system_data: dict[str, Any], job_id: str, properti
         "displayName": properties.get("displayName") or name,
         "isArchived": False,
         "tags": properties.get("tags") or {},
-        "inputs": properties.get("inputs") or {},
+        **({} if properties["jobType"] == "FineTuning" else {"inputs": properties.get("inputs") or {}}),
         "outputs": outputs,
         "services": services,
         "properties": {**(properties.get("properties") or {}), "_azureml.ComputeTargetType": "amlctrain"},

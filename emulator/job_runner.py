@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -43,6 +44,8 @@ class JobRun:
     cancelled: threading.Event = field(default_factory=threading.Event)
     reason: str = ""  # why it was cancelled, when not by a user
     process: subprocess.Popen[bytes] | None = None
+    stages: Callable[[JobRun], dict[str, str] | None] | None = None  # of a job that is no command
+    children: list[JobRun] = field(default_factory=list)  # steps of a pipeline
 
     @property
     def log_file(self) -> Path:
@@ -54,6 +57,8 @@ class JobRun:
         self.cancelled.set()
         if self.process is not None:
             self.runtime.emulator.processes.stop(self.process)
+        for child in self.children:
+            child.cancel(reason)
 
 
 class Run(Protocol):
@@ -67,12 +72,12 @@ class Cancelled(Exception):
     pass
 
 
-def start(runtime: Runtime, job: Resource) -> JobRun:
-    """Begin to run a job that has just been stored; returns at once."""
+def start(runtime: Runtime, job: Resource, stages: Callable[[JobRun], dict[str, str] | None] | None = None) -> JobRun:
+    """Begin to run a job that has just been stored; returns at once. `stages`: what to do when it is no command."""
     workspace, name = job["id"].split("/")[8], job["name"]
     folder = runtime.emulator.settings.home / "jobs" / workspace / name
     container = container_of(runtime.emulator.store.need(workspace_of(job), "Workspace"), ARTIFACT_STORE)
-    run = JobRun(runtime, job["id"], name, folder, container)
+    run = JobRun(runtime, job["id"], name, folder, container, stages=stages)
     runtime.jobs[job["id"].lower()] = run
     threading.Thread(target=_run, args=(run,), name=f"job {name}", daemon=True).start()
     return run
@@ -97,7 +102,7 @@ def set_status(run: Run, status: str, error: dict[str, str] | None = None) -> No
 def _run(run: JobRun) -> None:
     status, error = "Failed", None
     try:
-        error = _stages(run)
+        error = (run.stages or _stages)(run)
         status = "Failed" if error else "Completed"
     except Cancelled:
         status = "Canceled"

@@ -1,25 +1,27 @@
-"""Jobs as resources: submit, read, list, cancel, tag. Command jobs, and sweeps over them."""
+"""Jobs as resources: submit, read, list, cancel, tag. What runs them: job_runner, sweeps, pipelines, finetuning."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from starlette.responses import Response
 
-from emulator import search_space
+from emulator import finetuning, pipelines, search_space
 from emulator.errors import ArmError
 from emulator.job_command import missing_references
 from emulator.job_resource import job_resource
 from emulator.job_runner import TERMINAL, set_status, start
 from emulator.resources import answer, answer_list, system_data
 from emulator.routing import ARM, WORKSPACE, Call, route
-from emulator.runtime import runtime_of
+from emulator.runtime import Runtime, runtime_of
 from emulator.store import Resource
 from emulator.sweeps import start_sweep
 
 JOB = WORKSPACE + r"/jobs/(?P<name>[A-Za-z0-9][\w.-]{0,254})"
 CHANGEABLE = ("tags", "description", "displayName", "isArchived")
-STARTERS = {"Command": start, "Sweep": start_sweep}
+STARTERS: dict[str, Callable[[Runtime, Resource], object]] = {"Command": start, "Sweep": start_sweep}
+MANAGED: dict[str, Any] = {each.JOB_TYPE: each for each in (finetuning, pipelines)}  # no command of ours
 REFERS_TO = {"environmentId": "Environment", "computeId": "Compute", "codeId": "Code"}
 
 
@@ -36,7 +38,10 @@ def submit(call: Call) -> Response:
         _check(call, properties)
         made = job_resource(call.emulator.settings.region, system_data(call), job_id, properties)
         job = store.put(job_id, {**made, "_asked": properties} if properties["jobType"] == "Sweep" else made)
-        STARTERS[properties["jobType"]](runtime, job)
+        if kind := MANAGED.get(properties["jobType"]):
+            start(runtime, job, kind.stages(call))
+        else:
+            STARTERS[properties["jobType"]](runtime, job)
     return answer(job, 201)
 
 
@@ -46,9 +51,12 @@ def _retag(job: Resource, properties: dict[str, Any]) -> None:
 
 def _check(call: Call, properties: dict[str, Any]) -> None:
     """ArmError 400 for what the service refuses at once, and for what this emulator cannot do."""
-    kind = properties.get("jobType")
+    kind = str(properties.get("jobType"))
+    if managed := MANAGED.get(kind):
+        managed.check(call, properties)
+        return
     if kind not in STARTERS:
-        known = " and ".join(STARTERS)
+        known = ", ".join((*STARTERS, *MANAGED))
         raise ArmError(400, "NotSupported", f"The local Azure ML runs {known} jobs, not {kind}.")
     work = {**properties, **(properties.get("trial") or {})}
     if not work.get("command"):
@@ -74,7 +82,8 @@ def _check(call: Call, properties: dict[str, Any]) -> None:
 @route("GET", ARM, JOB)
 def read(call: Call) -> Response:
     runtime_of(call.emulator)
-    return answer(call.emulator.store.need(f"{call.args['wsid']}/jobs/{call.args['name']}", "Job"))
+    job = call.emulator.store.need(f"{call.args['wsid']}/jobs/{call.args['name']}", "Job")
+    return answer({**job, "properties": None} if job.get("_step") else job)  # the SDK knows a step by that
 
 
 @route("GET", ARM, WORKSPACE + r"/jobs")
@@ -82,7 +91,7 @@ def listing(call: Call) -> Response:
     runtime_of(call.emulator)
     view, tag = call.query.get("listViewType", "ActiveOnly"), call.query.get("tag")
     found = reversed(call.emulator.store.children(f"{call.args['wsid']}/jobs"))
-    jobs = [job for job in found if "_parent" not in job]  # trials are asked for by their sweep
+    jobs = [job for job in found if "_parent" not in job]  # trials and steps are asked for by their parent
     if view != "All":
         jobs = [job for job in jobs if bool(job["properties"].get("isArchived")) == (view == "ArchivedOnly")]
     if tag:

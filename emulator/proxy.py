@@ -48,7 +48,9 @@ class Table:
             rf"{label}\.api\.azureml\.ms",
             rf"{re.escape(self.region)}\.metrics\.monitor\.azure\.com",
             r"api\.loganalytics\.(?:io|azure\.com)",
+            rf"cert-{re.escape(self.region)}\.experiments\.azureml\.net",
             rf"{label}\.{re.escape(self.region)}\.inference\.ml\.azure\.com",
+            rf"{label}\.{re.escape(self.region)}\.models\.ai\.azure\.com",
         )
         return self.server_port if any(re.fullmatch(pattern, host) for pattern in ours) else None
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 ARM = r"management\.azure\.com"
 ML = r"[a-z0-9.-]+\.api\.azureml\.ms"
 SCORING = r"[a-z0-9-]+\.[a-z0-9]+\.inference\.ml\.azure\.com"
+SERVERLESS = r"[a-z0-9-]+\.[a-z0-9]+\.models\.ai\.azure\.com"
+REGISTRY = r"cert-[a-z0-9]+\.experiments\.azureml\.net"
 LOGIN = r"login\.microsoftonline\.com"
 GITHUB = r"pipelines\.actions\.githubusercontent\.com"
 LOOPBACK = r"localhost|127\.0\.0\.1"

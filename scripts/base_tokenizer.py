@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import yaml
 
-from scripts import train, training_size
+from scripts import routes, training_size
 from scripts.errors import InvalidInput
 from scripts.settings import Settings
 from scripts.training_job import CODE
@@ -27,7 +27,10 @@ def of_recipe(recipe: str, settings: Settings | None) -> Found:
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,60}", recipe):
         raise InvalidInput(f"--recipe takes the name of a file in training/recipes without .yaml, not {recipe[:60]!r}.")
     path = CODE / "recipes" / f"{recipe}.yaml"
-    train.check_recipe(path)
+    route = routes.of_recipe(path)
+    routes.named(route).check(path)
+    if route != routes.DEFAULT:
+        return Found(None, None, f"a recipe of route {route} is trained by the service, with a tokenizer of its own")
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     base = content["base_model"]
     if settings:

@@ -157,13 +157,13 @@ class Endpoint:
 
 
 class Requests:
-    """HTTPS requests to the scoring URI with an Entra token.
+    """HTTPS requests to the scoring URI with an Entra token, or with the `key` of an endpoint that takes no other.
 
     Not the SDK's `invoke`: that leaks a deployment header into every later call and makes three requests of one.
     """
 
-    def __init__(self, scoring_uri: str, *, timeout_seconds: float = 180.0) -> None:
-        self._uri = scoring_uri
+    def __init__(self, scoring_uri: str, *, timeout_seconds: float = 180.0, key: str = "") -> None:
+        self._uri, self._key = scoring_uri, key
         self._credential = azure_ml.credential()
         self._http = httpx.Client(timeout=timeout_seconds, limits=httpx.Limits(max_connections=64))
 
@@ -179,7 +179,8 @@ class Requests:
 
     def ask(self, body: Mapping[str, Any], deployment: str | None = None) -> tuple[Answer, str]:
         """The same, with what was said; "" when that cannot be read."""
-        headers = {"Authorization": f"Bearer {self._credential.get_token(azure_ml.SCORING_SCOPE).token}"}
+        token = self._key or self._credential.get_token(azure_ml.SCORING_SCOPE).token
+        headers = {"Authorization": f"Bearer {token}"}
         if deployment:
             headers[DEPLOYMENT_HEADER] = deployment
             if "messages" in body:

@@ -35,15 +35,18 @@ class LossPoint(Part):
 
 
 class TrainingMetrics(Part):
-    """What the job itself wrote to `outputs/training_metrics.json`. Seconds, MB (10^6 bytes), tokens."""
+    """What the job itself wrote to `outputs/training_metrics.json`. Seconds, MB (10^6 bytes), tokens.
+
+    None: a service that trained for us does not tell.
+    """
 
     loss: list[LossPoint]
     eval_loss: float
-    tokens_per_second: float
-    train_seconds: float
-    eval_seconds: float
-    trained_tokens: int
-    peak_memory_mb: float
+    tokens_per_second: float | None
+    train_seconds: float | None
+    eval_seconds: float | None
+    trained_tokens: int | None
+    peak_memory_mb: float | None
     steps: int
     model_digest: str
     base_model_digest: str
@@ -77,6 +80,7 @@ class Paid(Part):
 class Training(Record):
     """`training.json`: one finished training job and what it was made from."""
 
+    route: str = "job"
     job_name: str
     status: str
     attached: bool

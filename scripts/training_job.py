@@ -76,15 +76,16 @@ def submit_or_attach(
     ml: "MLClient",
     settings: Settings,
     work: "Plan",
-    affordable: Callable[[], dict[str, str]] = dict,
+    entity: "Callable[[MLClient, Settings, Plan, str, Mapping[str, str]], Job]",
+    affordable: Callable[[], dict[str, str]],
     *,
-    commit: str = "",
     retry_failed: bool = False,
 ) -> tuple["Job", bool]:
     """Find the job of this name, or its last retry, and submit only when there is none.
 
-    `affordable` is asked before anything is uploaded: it raises Refused, or gives tags for the new job. A job that
-    failed is not paid for again unless that was asked for, or it lost its node: each retry has a name of its own.
+    `affordable` is asked before anything is uploaded: it raises Refused, or gives the new job's tags; `entity` makes
+    the job of the plan's route. A job that failed is not paid for again unless that was asked for, or it lost its node:
+    each retry has a name of its own.
     """
     for attempt in range(1, 11):
         name = work.name if attempt == 1 else f"{work.name}-retry{attempt - 1}"
@@ -93,7 +94,7 @@ def submit_or_attach(
         except ResourceNotFoundError:
             told = {**affordable(), **resubmit.tags(settings, work)}
             with azure_ml.waiting(f"Submitting {name}"):
-                return ml.jobs.create_or_update(command_job(settings, work, name, commit, told)), False
+                return ml.jobs.create_or_update(entity(ml, settings, work, name, told)), False
         if status(job) not in ENDED_BADLY:
             return job, True
         if not retry_failed and resubmit.goes_on(settings, work, status(job), job.tags or {}) is None:
@@ -109,9 +110,20 @@ def submit_or_attach(
     raise AzureFailed(f"Training job {work.name} failed ten times; find the cause before you pay for an eleventh.")
 
 
-def command_job(
-    settings: Settings, work: "Plan", name: str, commit: str = "", told: Mapping[str, str] | None = None
-) -> "Job":
+def tags(work: "Plan", commit: str = "") -> dict[str, str]:
+    """What every new job says of itself, whatever its route, so that later runs find it and go on from it."""
+    named = {"base": work.base, "period": work.period, "sweep": work.sweep, "commit": commit}
+    return {
+        "recipe": work.recipe,
+        "recipe_digest": work.recipe_digest,
+        "code_digest": work.code_digest,
+        "data_digest": work.data_digest,
+        "base_model": work.base_model,
+        **{key: value for key, value in named.items() if value},
+    }
+
+
+def command_job(settings: Settings, work: "Plan", name: str, tags: Mapping[str, str]) -> "Job":
     """The fine-tune as a command job: code snapshot, data asset, base model, folders for what it leaves.
 
     Checkpoints go where the next try of the same work finds them: the folder is named by the work, not by the try.
@@ -143,18 +155,7 @@ def command_job(
         compute=settings.compute.name,
         instance_count=instances,
         distribution=PyTorchDistribution(process_count_per_instance=processes) if processes * instances > 1 else None,
-        tags={
-            "recipe": work.recipe,
-            "recipe_digest": work.recipe_digest,
-            "code_digest": work.code_digest,
-            "data_digest": work.data_digest,
-            "base_model": work.base_model,
-            **({"base": work.base} if work.base else {}),
-            **({"period": work.period} if work.period else {}),
-            **({"sweep": work.sweep} if work.sweep else {}),
-            **({"commit": commit} if commit else {}),
-            **(told or {}),
-        },
+        tags=dict(tags),
     )
     return sweep.sweep_job(search, job._to_job(), inputs, outputs) if search else job
 

@@ -86,6 +86,7 @@ class Scale(_Part):
 
 
 class Recipe(_Part):
+    route: Literal["job"] = Field("job", exclude=True)  # other routes have recipes of another shape (docs/routes.md)
     name: str
     base_model: BaseModelPart
     data: Data

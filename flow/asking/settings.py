@@ -4,6 +4,7 @@
 | --- | --- |
 | ENDPOINT_SCORING_URI | where to post; required |
 | ENDPOINT_DEPLOYMENT | ask this deployment whatever the traffic says; optional |
+| ENDPOINT_KEY | for an endpoint that knows keys alone, such as a serverless one; for one process, never in a file |
 | ENDPOINT_TIMEOUT | seconds without a byte of the reply after which a try is given up (120) |
 | FLOW_TRACING | on: OpenTelemetry spans without texts (tracing.py); off |
 | CONTENT_FILTER, … | what the guards do: screen.py |
@@ -18,7 +19,7 @@ TIMEOUT = 120.0  # seconds; a busy endpoint may queue a request for a minute
 
 @dataclass(frozen=True)
 class Endpoint:
-    """`key` is for an endpoint with key sign-in and comes from a prompt flow connection; without one Entra signs in."""
+    """`key`: of a prompt flow connection or ENDPOINT_KEY, for an endpoint with key sign-in; without, Entra signs in."""
 
     uri: str
     deployment: str = ""
@@ -34,7 +35,12 @@ def endpoint(uri: str = "", deployment: str = "", key: str = "", environ: Mappin
         raise ValueError("ENDPOINT_SCORING_URI is not set: give the endpoint's scoring URI.")
     if not where.startswith(("https://", "http://")):
         raise ValueError(f"ENDPOINT_SCORING_URI must be an http(s) address, not {where[:80]!r}.")
-    return Endpoint(where, deployment or environ.get("ENDPOINT_DEPLOYMENT", ""), _timeout(environ), key)
+    return Endpoint(
+        where,
+        deployment or environ.get("ENDPOINT_DEPLOYMENT", ""),
+        _timeout(environ),
+        key or environ.get("ENDPOINT_KEY", ""),
+    )
 
 
 def _timeout(environ: Mapping[str, str]) -> float:

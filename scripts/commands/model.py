@@ -190,11 +190,14 @@ def train(
         return
     how = "attached to" if done.attached else "ran"
     loss = done.metrics.loss
-    speed = f"{done.metrics.tokens_per_second:.0f} tokens/s, loss {loss[0].loss:.2f} → {loss[-1].loss:.2f}"
+    told_speed = done.metrics.tokens_per_second
+    speed = f"{told_speed:.0f} tokens/s, " if told_speed is not None else ""
+    took = f"{done.metrics.train_seconds:.0f} s, " if done.metrics.train_seconds is not None else ""
+    speed = f"{took}{speed}loss {loss[0].loss:.2f} → {loss[-1].loss:.2f}"
     finish(
         done,
         out,
-        said=f"Training {how} {done.job_name}: {done.metrics.train_seconds:.0f} s, {speed}",
+        said=f"Training {how} {done.job_name}: {speed}",
         then="python -m scripts register",
         outputs={**outputs, "cost": f"{done.cost.amount:.2f}" if done.cost and done.cost.amount is not None else ""},
     )
@@ -247,13 +250,16 @@ def register(
     Example: `python -m scripts register`
     """
     from scripts import register as step
+    from scripts import routes
 
-    values = settings.load(config)
+    values, then = settings.load(config), "python -m scripts deploy"
     if folder and not name:
         raise InvalidInput("--folder needs --name: what is the base model called?")
     if folder and name:
         model = step.register_folder(values, folder, name)
     else:
-        model = step.register_job(values, records.read(records.Training, training))
+        done = records.read(records.Training, training)
+        model = routes.named(done.route).register(values, done)
+        then = "python -m scripts serverless deploy" if done.route == "serverless" else then
     said = f"Registered model {model.name}:{model.version} (digest {model.digest[:12]})"
-    finish(model, out, said=said, then="python -m scripts deploy", outputs={"model_id": model.id})
+    finish(model, out, said=said, then=then, outputs={"model_id": model.id})

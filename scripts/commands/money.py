@@ -31,13 +31,13 @@ def cost(
     Example: `python -m scripts cost --recipe a100_lora --max-cost 50`
     """
     from data.manifest import Dataset
-    from scripts import azure_ml, train
+    from scripts import azure_ml, routes, train
     from scripts.cost import estimate, runs
     from scripts.cost import prices as price_table
 
     values, listed = settings.load(config), price_table.load(prices)
     work = train.plan(recipe, records.read(Dataset, dataset), None, uploaded=False, search=sweep)
-    asked = runs.forecast(values, work, listed, ml=None if offline else azure_ml.client(values))
+    asked = routes.named(work.route).forecast(values, work, listed, ml=None if offline else azure_ml.client(values))
     doubled = runs.rollout(values, listed)
     hourly = doubled.rate
     cap = estimate.lowest(max_cost, values.max_training_cost)

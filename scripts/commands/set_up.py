@@ -148,6 +148,7 @@ def doctor(
     github: Annotated[
         bool | None, typer.Option("--github/--no-github", help="Compare GitHub; left out: where gh is signed in.")
     ] = None,
+    recipe: Annotated[str, typer.Option("--recipe", help="Also what this recipe's route needs of Azure.")] = "",
     out: Out = Path("out/doctor.json"),
 ) -> None:
     """Check that a release can run here: settings, names, sizes, sign-in, resources, roles, quota, GitHub.
@@ -162,7 +163,7 @@ def doctor(
     def tell(finding: step.Finding) -> None:
         console.print(f"  {marks[finding.outcome]} {finding.check}: {escape(finding.said)}", highlight=False)
 
-    done = step.examine(Context(config, environment, github), only or [], tell)
+    done = step.examine(Context(config, environment, github, recipe=recipe), only or [], tell)
     failed = [finding for finding in done.findings if finding.outcome == "failed"]
     annotated = os.environ.get("GITHUB_ACTIONS") == "true"  # all that some will read, so it is a finding's own words
     for finding in failed[int(annotated) :]:  # then the first is this command's error

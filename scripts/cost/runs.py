@@ -92,7 +92,7 @@ def settle(
     done = estimate.paid(started, ended, work.scale.instances, rate, tags.get(ESTIMATED, ""))
     # A run that went on from a checkpoint did a part of the work, and says nothing of how long the whole takes.
     whole = metrics.resumed_from_step is None and status(job) == "Completed"
-    if done.node_hours is not None and whole and HOURS not in tags:
+    if done.node_hours is not None and whole and HOURS not in tags and metrics.train_seconds is not None:
         train_hours, on_nodes = metrics.train_seconds / 3600, done.node_hours / work.scale.instances
         job.tags = {**tags, HOURS: f"{on_nodes:.6f}", TRAIN_HOURS: f"{train_hours:.6f}", COST: done.said[:200]}
         with contextlib.suppress(Exception):  # the model is trained; a tag less makes an estimate less sure, no more

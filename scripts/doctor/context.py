@@ -31,6 +31,7 @@ class Context:
     environment: str = ""
     github: bool | None = None
     variables: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    recipe: str = ""  # whose route is looked at as well
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     _place: "list[Place]" = field(default_factory=list, repr=False, compare=False)
 

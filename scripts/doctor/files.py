@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from scripts.doctor.context import Context
-from scripts.errors import InvalidInput
+from scripts.errors import InvalidInput, Refused
 
 Reads = Callable[[Path], object]
 RECIPES = Path("training/recipes")
@@ -19,7 +19,7 @@ def check(context: Context) -> str:
         seen += 1
         try:
             read(path)
-        except (InvalidInput, EvalError) as error:
+        except (InvalidInput, Refused, EvalError) as error:
             wrong.append(str(error).rstrip("."))
     if wrong:
         raise InvalidInput(f"{'; '.join(wrong)}.")
@@ -47,7 +47,7 @@ def files(context: Context) -> Iterator[tuple[Path, Reads]]:
     yield prices.TABLE, prices.load
     yield environments.FILE, environments.load
     if recipe := context.variables.get("RECIPE"):
-        yield RECIPES / f"{recipe}.yaml", _exists
+        yield RECIPES / f"{recipe}.yaml", _recipe
 
 
 def _retrain(path: Path) -> None:
@@ -57,6 +57,15 @@ def _retrain(path: Path) -> None:
     rules = policy.load(policy.Retrain, path)
     if rules.judge:
         judged.judge(rules.judge)
+
+
+def _recipe(path: Path) -> None:
+    """One of a managed route with its model, which may be retired; others are judged by the training code, on use."""
+    from scripts import routes
+
+    _exists(path)
+    if (route := routes.of_recipe(path)) != routes.DEFAULT:
+        routes.named(route).check(path)
 
 
 def _exists(path: Path) -> None:

@@ -9,7 +9,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scripts import records
-from scripts.doctor import alerts, azure, content_filter, files, github, names, quota, roles, sizes, variables
+from scripts.doctor import (
+    alerts,
+    azure,
+    content_filter,
+    files,
+    github,
+    names,
+    quota,
+    roles,
+    serverless,
+    sizes,
+    variables,
+)
 from scripts.doctor.context import Context, Skip
 from scripts.errors import InvalidInput, ScriptError
 
@@ -42,6 +54,9 @@ CHECKS = (
     Check("github", github.check),
 )
 
+# Only with --recipe: what a managed route needs besides.
+ROUTE = Check("route", serverless.check, ("settings", "sign-in"))
+
 
 class Finding(records.Part):
     check: str
@@ -71,6 +86,8 @@ def chosen(only: Sequence[str]) -> list[Check]:
 def examine(context: Context, only: Sequence[str] = (), tell: Callable[[Finding], None] = lambda _: None) -> Doctor:
     """Run the checks; what needs a check that failed is skipped, because it would only repeat it. Told in order."""
     checks = chosen(only)
+    if context.recipe:
+        checks = [*chosen([*only, *ROUTE.needs] if only else []), ROUTE]
     running: dict[str, Future[_Seen]] = {}
     findings = []
     with ThreadPoolExecutor(len(checks)) as pool:

@@ -58,6 +58,8 @@ def pytest_runtest_teardown() -> None:
 def emulator_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings (ports, home, keys) of the running emulator."""
     home = tmp_path_factory.mktemp("emulator") / "home"
+    # What stands behind the catalogue; test_serverless.py puts a tiny model there.
+    os.environ["EMULATOR_SERVICE_MODEL"] = str(home.parent / "service-model")
     serve = start_serve(Options(home, {}, operation_seconds=0.05), detached=False)
     try:
         yield Settings.load(home)

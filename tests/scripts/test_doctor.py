@@ -20,8 +20,7 @@ from emulator.context import Settings as AzureSettings
 from emulator.identity import Tokens
 from emulator.launcher import Options, start_serve, stop_serve
 from emulator.processes import MARK
-from scripts import quota, sign_in_errors
-from scripts.doctor import sizes
+from scripts import quota, retired, sign_in_errors
 from scripts.doctor.context import Context
 from scripts.doctor.quota import Need, shortages
 from scripts.doctor.run import CHECKS, Finding, chosen, examine
@@ -122,11 +121,11 @@ class TestNames:
         assert part in found.said
 
     def test_a_size_that_will_go_is_told_and_is_no_failure(self) -> None:
-        known = sizes.load()
-        assert sizes.retirement("Standard_DS3_v2", known) is not None
-        assert sizes.retirement("standard_ds3_V2", known) is not None
-        assert sizes.retirement("Standard_DS3_v3", known) is None
-        assert sizes.retirement("Standard_E4s_v3", known) is None
+        known = retired.load()
+        assert retired.retirement("Standard_DS3_v2", known) is not None
+        assert retired.retirement("standard_ds3_V2", known) is not None
+        assert retired.retirement("Standard_DS3_v3", known) is None
+        assert retired.retirement("Standard_E4s_v3", known) is None
 
     @pytest.mark.parametrize(
         ("mode", "address", "outcome", "part"),

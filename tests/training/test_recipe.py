@@ -15,7 +15,11 @@ Content = dict[str, Any]
 Write = Callable[[Content], Path]
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+# Those of other routes are judged by scripts/routes.
+OURS = [path for path in sorted(RECIPES.glob("*.yaml")) if "\nroute: " not in path.read_text()]
+
+
+@pytest.mark.parametrize("path", OURS, ids=lambda path: path.stem)
 def test_the_recipes_of_the_repository_are_sound(path: Path) -> None:
     assert load_recipe(path).name == path.stem
 

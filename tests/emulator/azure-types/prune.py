@@ -20,12 +20,17 @@ KEEP = {
         "/onlineEndpoints/deployments",
     ),
     "2023-08-01-preview": ("", "/computes", "/models", "/models/versions"),
-    "2024-01-01-preview": ("/jobs",),
-    "2024-10-01-preview": ("", "/datastores"),
+    "2024-01-01-preview": ("/jobs", "/marketplaceSubscriptions", "/serverlessEndpoints"),
+    "2024-10-01-preview": ("", "/datastores", "/jobs", "/serverlessEndpoints"),
     "2025-01-01-preview": ("/jobs",),
 }
 # Of these alternatives the emulator offers only some.
-VARIANTS = {"jobType": {"Command"}, "computeType": {"AmlCompute"}, "datastoreType": {"AzureBlob"}}
+VARIANTS = {
+    "jobType": {"Command", "FineTuning", "Pipeline"},
+    "modelProvider": {"Custom"},
+    "computeType": {"AmlCompute"},
+    "datastoreType": {"AzureBlob"},
+}
 FUNCTIONS = {"listSecrets", "listKeys", "startPendingUpload", "getLogs", "token", "regenerateKeys", "cancel"}
 
 
