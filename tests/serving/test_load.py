@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 CLIENTS, SECONDS = 64, 8.0
 ROWS, QUEUE = 8, 24
 POOL = int(GUNICORN.split()[1])  # threads that gunicorn begins when they are needed, and keeps
-WORDS = ["the", "hat", "sat", "on", "a", "mat", "while", "other", "hats", "went", "out"]
+WORDS = ["hattock", "sattle", "matling", "whilom", "otherly", "wentish"]  # in no sentence of the log
 
 
 @pytest.fixture(scope="module")
@@ -141,5 +141,5 @@ def test_a_crowd_of_all_kinds_loses_nothing_and_leaves_nothing(server: Server) -
             assert set(pool.map(lambda each: plain(client, each), dice)) == {"answered"}, "a place was left behind"
     log = server.log.read_text()
     assert "a request failed" not in log
-    assert not any(f"{word} {other}" in log for word in WORDS[:3] for other in WORDS[1:4]), "a prompt is in the log"
+    assert not any(word in log for word in WORDS), "a prompt is in the log"
     assert threading.active_count() < 10
