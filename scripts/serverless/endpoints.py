@@ -1,13 +1,14 @@
 """Serverless endpoints: deploy a model to one, ask it, delete it in the order that the service wants."""
 
 import re
+import statistics
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
-from scripts import azure_ml, deploy, digests, records, sample_requests
+from scripts import azure_ml, digests, records, sample_requests
 from scripts.endpoint import Requests
 from scripts.errors import AzureFailed, InvalidInput, Refused
 from scripts.routes import serverless_recipe
@@ -124,7 +125,13 @@ def probe(settings: Settings, name: str, bodies: Sequence[dict[str, Any]]) -> re
     with Requests(f"{found.scoring_uri}{CHAT}", key=key(settings, name)) as requests:
         started = time.monotonic()
         answers = sample_requests.send(requests, bodies)
-    return deploy._smoke(answers, time.monotonic() - started)
+    good = [answer.latency_ms for answer in answers if answer.ok]
+    return records.Smoke(
+        requests=len(answers),
+        failures=len(answers) - len(good),
+        latency_ms_p50=round(statistics.median(good), 1) if good else None,
+        seconds=round(time.monotonic() - started, 2),
+    )
 
 
 def delete(settings: Settings, model: records.Model, *, protected: Sequence[str]) -> list[str]:
