@@ -6,6 +6,7 @@ SHELL := bash
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && { echo $$p; break; }; done)
 SCENARIO ?= promoted
 BENCH ?=
+CHAT ?=
 BIN := .venv/bin
 # Tests wait for servers a quarter of their time: one worker more than there are cores.
 WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n < 4 ? n + 1 : 4)))
@@ -22,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests and the demo start hundreds of Python processes: none of them compiles again what another one has.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-light demo test test-fast lint format bench clean
+.PHONY: help setup setup-light demo chat test test-fast lint format bench clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +57,9 @@ $(BASE_MODEL)/config.json: .venv/.ready training/base_model.py
 
 demo: setup ## The whole release train on this machine; SCENARIO=promoted|refused|rollback
 	@DEMO_STARTED=$$(date +%s.%N) $(BIN)/python -m emulator run -- bash demo.sh $(SCENARIO)
+
+chat: setup ## A page that talks to what make demo left, or to ENDPOINT_SCORING_URI; CHAT="--port 8017 --open"
+	@bash chat.sh $(CHAT)
 
 test: .venv/.ready ## Everything: lint, unit tests, real servers, the scenarios
 	$(MAKE) --no-print-directory -j2 setup lint

@@ -38,6 +38,7 @@ HANDLERS = (
     "role_assignments",
     "permissions",
     "alerts",
+    "autoscale",
     "generic",
     "workspaces",
     "compute",
@@ -107,6 +108,7 @@ async def answer(emulator: Emulator, request: Request, host: str, body: bytes) -
             emulator=emulator,
             raw_path=request.scope.get("raw_path", path.encode()).decode("latin-1"),
             raw_query=request.scope["query_string"].decode("latin-1"),
+            gone=lambda: _gone(request),
         )
         if match.audience and re.fullmatch(ARM, host):
             access.check(call)
@@ -123,6 +125,12 @@ async def answer(emulator: Emulator, request: Request, host: str, body: bytes) -
         return JSONResponse(
             ArmError(500, "InternalServerError", f"The local Azure ML failed: {error!r}").body(), 500
         ), claims
+
+
+async def _gone(request: Request) -> None:
+    """Return when the client closes its connection; the body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 class App(Starlette):

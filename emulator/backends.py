@@ -15,6 +15,7 @@ import httpx
 
 from emulator.child_env import child_environment, managed_identity
 from emulator.collected import DataCollector, collector_of
+from emulator.containers import Launch, prepare
 from emulator.context import Emulator
 from emulator.endpoint_rules import seconds
 from emulator.errors import ArmError
@@ -28,7 +29,7 @@ CRASHED = (
     "User container has crashed or terminated. Please see troubleshooting guide, available here: "
     "https://aka.ms/oe-tsg#error-resourcenotready"
 )
-SPEC = ("model", "environmentId", "environmentVariables", "instanceType", "dataCollector")
+SPEC = ("model", "environmentId", "environmentVariables", "instanceType", "dataCollector", "modelMountPath")
 POLL_SECONDS = 0.1
 # `azmlinfsrv` on this machine only (its default is every interface): whoever reaches its port needs no token.
 SERVER = """
@@ -58,7 +59,9 @@ class Backend:
 def spec_of(emulator: Emulator, deployment: Resource) -> dict[str, Any]:
     """What a server is started from. The SDK uploads the code anew at every PUT, so its content counts, not its id."""
     properties = deployment["properties"]
-    configuration = properties["codeConfiguration"]
+    configuration = properties.get("codeConfiguration")
+    if not configuration:
+        return {key: properties.get(key) for key in SPEC}
     code = emulator.store.get(configuration["codeId"]) or {"properties": {}}
     content = (code["properties"].get("properties") or {}).get("hash_sha256") or configuration["codeId"]
     return {**{key: properties.get(key) for key in SPEC}, "code": [content, configuration["scoringScript"]]}
@@ -77,31 +80,46 @@ def start(runtime: Runtime, deployment: Resource) -> Backend:
     _clear_failed(runtime, deployment, folder.parent)
     (folder / "code").mkdir(parents=True)
     runtime.emulator.store.update(deployment["id"], lambda found: found.update(_logs=str(folder)))
+    properties, port = deployment["properties"], free_port()
     with (folder / "storage-initializer.log").open("w") as notes:
         model_dir = _place_model(emulator, deployment, folder, notes)
-        _place_code(emulator, deployment, folder / "code", notes)
-    script, port = deployment["properties"]["codeConfiguration"]["scoringScript"], free_port()
-    if not (folder / "code" / script).is_file():
-        raise ArmError(400, "BadArgument", f"There is no scoring script '{script}' in the deployment's code.")
-    server = [sys.executable, "-c", SERVER]
-    collector = collector_of(emulator, deployment)
+        own = not properties.get("codeConfiguration")
+        if own:
+            launch, probed = prepare(emulator, deployment, folder / "code", port)
+        else:
+            _place_code(emulator, deployment, folder / "code", notes)
+            launch, probed = (
+                _code_server(properties["codeConfiguration"]["scoringScript"], folder, model_dir, port),
+                "/",
+            )
+    collector = None if own else collector_of(emulator, deployment)
     collecting = collector.environment(folder) if collector else {}
     process = emulator.processes.start(
         f"{deployment['name']} ({deployment['id'].split('/')[10]})",
-        [*server, "--entry_script", script, "--model_dir", str(model_dir), "--port", str(port)],
-        env={**_environment(emulator, deployment, folder, model_dir), **collecting},
-        cwd=(folder / "code" / script).parent,
+        launch.argv,
+        env={**_environment(emulator, deployment, folder, model_dir), **launch.env, **collecting},
+        cwd=launch.cwd,
         log=folder / "console.log",
     )
     backend = Backend(process, port, folder, spec_of(emulator, deployment), collector=collector)
     try:
-        _wait_until_ready(backend, deployment["properties"]["readinessProbe"])
+        _wait_until_ready(backend, properties["readinessProbe"], probed)
     except ArmError:
         emulator.processes.stop(process)
         if collector:
             collector.stop()
         raise
     return backend
+
+
+def _code_server(script: str, folder: Path, model_dir: Path, port: int) -> Launch:
+    """The inference server around somebody's scoring script."""
+    if not (folder / "code" / script).is_file():
+        raise ArmError(400, "BadArgument", f"There is no scoring script '{script}' in the deployment's code.")
+    server = [sys.executable, "-c", SERVER]
+    argv = [*server, "--entry_script", script, "--model_dir", str(model_dir), "--port", str(port)]
+    about = {"AML_APP_ROOT": str(folder / "code"), "AZUREML_ENTRY_SCRIPT": script}
+    return Launch(argv, about, (folder / "code" / script).parent)
 
 
 def _clear_failed(runtime: Runtime, deployment: Resource, attempts: Path) -> None:
@@ -120,9 +138,7 @@ def _environment(emulator: Emulator, deployment: Resource, folder: Path, model_d
         **child_environment(emulator),
         **managed_identity(emulator, client),
         "HOME": str(folder),
-        "AML_APP_ROOT": str(folder / "code"),
         "AZUREML_MODEL_DIR": str(model_dir),
-        "AZUREML_ENTRY_SCRIPT": deployment["properties"]["codeConfiguration"]["scoringScript"],
         **{key: str(value) for key, value in deployment["properties"]["environmentVariables"].items()},
     }
 
@@ -154,7 +170,7 @@ def _place_model(emulator: Emulator, deployment: Resource, folder: Path, notes: 
     return model_dir
 
 
-def _wait_until_ready(backend: Backend, probe: dict[str, Any]) -> None:
+def _wait_until_ready(backend: Backend, probe: dict[str, Any], path: str) -> None:
     budget = seconds(probe["initialDelay"], "initialDelay")
     budget += int(probe["failureThreshold"]) * seconds(probe["period"], "period")
     deadline = time.monotonic() + budget
@@ -163,7 +179,7 @@ def _wait_until_ready(backend: Backend, probe: dict[str, Any]) -> None:
             if not backend.alive:
                 raise ArmError(400, "ResourceNotReady", CRASHED)
             try:
-                if client.get(f"http://127.0.0.1:{backend.port}/").status_code == 200:
+                if client.get(f"http://127.0.0.1:{backend.port}{path}").status_code == 200:
                     return
             except httpx.HTTPError:
                 pass

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from emulator.backends import Backend, retire, spec_of, start
+from emulator.containers import scoring_path
 from emulator.endpoint_rules import seconds
 from emulator.errors import ArmError
 from emulator.resources import BUSY_STATES
@@ -34,7 +35,22 @@ def deploy(runtime: Runtime, target: str, first: Callable[[], None] = lambda: No
     except BaseException:
         set_state(runtime, target, "Failed")
         raise
+    _name_path(runtime, deployment)
     set_state(runtime, target, "Succeeded")
+
+
+def _name_path(runtime: Runtime, deployment: Resource) -> None:
+    """The endpoint's scoring URI has the path at which its newest deployment takes requests."""
+    path = scoring_path(runtime.emulator, deployment)
+
+    def change(endpoint: Resource) -> None:
+        origin = "/".join(str(endpoint["properties"].get("scoringUri") or "").split("/")[:3])
+        if origin:
+            endpoint["properties"]["scoringUri"] = f"{origin}{path}"
+
+    endpoint = deployment["id"].rsplit("/deployments/", 1)[0]
+    if runtime.emulator.store.get(endpoint) is not None:
+        runtime.emulator.store.update(endpoint, change)
 
 
 def _take_over(runtime: Runtime, target: str, new: Backend) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from emulator.backends import folder_of, retire
+from emulator.containers import routes_of
 from emulator.deployer import deploy, set_state, unwanted
 from emulator.endpoint_identity import check as check_identity
 from emulator.endpoint_rules import DEPLOYMENT_NAME, check_name, deployment_properties
@@ -83,16 +84,23 @@ def _refuse_if_busy(deployment: Resource | None) -> None:
 
 
 def _check_references(call: Call, properties: dict[str, Any]) -> None:
+    code = properties.get("codeConfiguration")
     named = {
         "Model": properties.get("model"),
         "Environment": properties["environmentId"],
-        "Code": properties["codeConfiguration"].get("codeId"),
+        "Code": (code or {}).get("codeId"),
     }
     for what, target in named.items():
         if target and target.startswith("/") and call.emulator.store.get(target) is None:
             raise ArmError(400, "BadArgument", f"{what} '{target}' of the deployment does not exist.")
-    if not named["Code"]:
+    if code and not named["Code"]:
         raise ArmError(400, "BadArgument", "The deployment's code_configuration has no code.")
+    if not code and routes_of(call.emulator, properties["environmentId"]) is None:
+        message = (
+            "The local Azure ML serves deployments with a code_configuration (code and scoring_script), or with an "
+            "environment that has an inference_config."
+        )
+        raise ArmError(400, "BadArgument", message)
 
 
 @route("PATCH", ARM, DEPLOYMENT)

@@ -78,9 +78,6 @@ def _filled(given: Mapping[str, Any] | None, defaults: Mapping[str, Any]) -> dic
 def deployment_properties(given: Mapping[str, Any]) -> dict[str, Any]:
     """A deployment's properties with the service's defaults for what was not sent. ArmError 400 when invalid."""
     sent = {key: value for key, value in given.items() if value is not None}
-    if not sent.get("codeConfiguration"):
-        message = "The local Azure ML serves only deployments with a code_configuration (code and scoring_script)."
-        raise ArmError(400, "BadArgument", message)
     for needed in ("environmentId", "instanceType"):
         if not sent.get(needed):
             raise ArmError(400, "BadArgument", f"The deployment has no {needed}.")

@@ -68,7 +68,7 @@ def _put(call: Call) -> Response:
             "traffic": traffic,
             "mirrorTraffic": mirror,
             "publicNetworkAccess": given.get("publicNetworkAccess") or "Enabled",
-            "scoringUri": f"{origin}/score" if old else None,
+            "scoringUri": old["properties"].get("scoringUri") or f"{origin}/score" if old else None,
             "swaggerUri": f"{origin}/swagger.json" if old else None,
             "provisioningState": "Updating" if old else "Creating",
             "properties": {**(given.get("properties") or {}), "azureml.onlineendpointid": wanted_id.lower()},
@@ -80,7 +80,8 @@ def _put(call: Call) -> Response:
     runtime.endpoint_ids[call.args["endpoint"].lower()] = wanted_id
 
     def finish(endpoint: Resource) -> None:
-        uris = {"scoringUri": f"{origin}/score", "swaggerUri": f"{origin}/swagger.json"}
+        named = endpoint["properties"].get("scoringUri")  # by a deployment, meanwhile or before
+        uris = {"scoringUri": named or f"{origin}/score", "swaggerUri": f"{origin}/swagger.json"}
         endpoint["properties"].update(uris, provisioningState="Succeeded")
 
     def work() -> None:

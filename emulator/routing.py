@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,7 +30,10 @@ GROUP = r"(?P<rgid>/subscriptions/(?P<sub>[^/]+)/resourceGroups/(?P<rg>[^/]+))"
 
 @dataclass(frozen=True)
 class Call:
-    """One request, as a handler sees it. `path` is percent-decoded; `raw_path` and `raw_query` are as they came."""
+    """One request, as a handler sees it. `path` is percent-decoded; `raw_path` and `raw_query` are as they came.
+
+    `gone()` returns when the client closes its connection.
+    """
 
     method: str
     host: str
@@ -43,6 +46,7 @@ class Call:
     emulator: Emulator
     raw_path: str = ""
     raw_query: str = ""
+    gone: Callable[[], Awaitable[None]] | None = None
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object; ArmError 400 when it is anything else."""

@@ -1,7 +1,8 @@
 """The scoring host of an endpoint: who may call, which deployment answers, and what Azure makes of its answer.
 
 Statuses: https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints (HTTP status codes).
-Everything here runs on the event loop and only waits for the model, so slow answers do not hold up others.
+Everything here runs on the event loop and only waits for the model, so slow answers do not hold up others. A stream
+goes on piece by piece, and counts once, when it ends; who leaves takes the container's work for it along.
 """
 
 from __future__ import annotations
@@ -12,39 +13,25 @@ import random
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
-from http import HTTPStatus
+from dataclasses import replace
 
-import httpx
 from starlette.responses import PlainTextResponse, Response
 
+from emulator.asking import HEADER, Outcome, ask, when_sent
 from emulator.backends import Backend
-from emulator.endpoint_rules import MAX_REQUEST_SECONDS, seconds
+from emulator.endpoint_rules import MAX_REQUEST_SECONDS
 from emulator.errors import ArmError
-from emulator.fault_injection import scored
-from emulator.gate import Busy
 from emulator.identity import AUDIENCES
+from emulator.passing_on import PassedOn
 from emulator.roles import may
 from emulator.routing import SCORING, Call, route
 from emulator.runtime import Runtime, runtime_of
 from emulator.store import Resource
 from emulator.traffic_log import Row
 
-HEADER = "azureml-model-deployment"
 SCORE = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/score/action"
-HOP = frozenset(
-    {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "proxy-connection"}
-    | {"proxy-authorization", "host", "content-length", "authorization", "accept-encoding", "content-encoding"}
-    | {"server", "date", HEADER}
-)
 _DICE = random.Random()  # noqa: S311 (chance, not secrecy)
 _MIRRORED: set[asyncio.Task[None]] = set()  # a task nobody holds may be collected before it ends
-
-
-@dataclass(frozen=True)
-class Outcome:
-    response: Response
-    model_status: int = 0
 
 
 @route("GET|POST|PUT|PATCH|DELETE|HEAD", SCORING, r"/.*", audience=None)
@@ -63,7 +50,7 @@ async def score(call: Call) -> Response:
         deployment, backend = _deployment(runtime, endpoint, name)
         if not asked:
             _mirror(runtime, call, endpoint, at)
-        outcome = await _answer(runtime, call, deployment, backend)
+        outcome = await ask(runtime, call, deployment, backend)
     except ArmError as refused:
         outcome = Outcome(PlainTextResponse(refused.message, refused.status))
     outcome.response.headers["x-ms-request-id"] = request_id
@@ -71,9 +58,13 @@ async def score(call: Call) -> Response:
         outcome.response.headers[HEADER] = name
     if sent := call.headers.get("x-ms-client-request-id"):
         outcome.response.headers["x-ms-client-request-id"] = sent
-    elapsed = (time.perf_counter() - started) * 1000
-    status = outcome.response.status_code
-    runtime.traffic.add(Row(at, endpoint["id"].lower(), name, status, outcome.model_status, elapsed, 0, request_id))
+
+    def count() -> None:
+        elapsed = (time.perf_counter() - started) * 1000
+        status = outcome.response.status_code
+        runtime.traffic.add(Row(at, endpoint["id"].lower(), name, status, outcome.model_status, elapsed, 0, request_id))
+
+    when_sent(outcome.response, count)
     return outcome.response
 
 
@@ -132,55 +123,6 @@ def _deployment(runtime: Runtime, endpoint: Resource, name: str) -> tuple[Resour
     return deployment, backend
 
 
-async def _answer(runtime: Runtime, call: Call, deployment: Resource, backend: Backend) -> Outcome:
-    """Ask the container under the deployment's limits, and dress its answer as the service does."""
-    settings = deployment["properties"]["requestSettings"]
-    timeout = seconds(settings["requestTimeout"], "requestTimeout")
-    queue_wait = deployment.get("_queue_wait")
-    wait = min(timeout, seconds(queue_wait, "maxQueueWait")) if queue_wait else timeout
-    limit = int(settings["maxConcurrentRequestsPerInstance"]) * int(deployment["sku"].get("capacity") or 1)
-    began = time.perf_counter()
-    try:
-        await backend.gate.enter(limit, wait)
-    except Busy:
-        return Outcome(PlainTextResponse("Too many pending requests", 429))
-    except TimeoutError:
-        status, text = (429, "Too many pending requests") if wait < timeout else (408, "upstream request timeout")
-        return Outcome(PlainTextResponse(text, status))
-    try:
-        left = timeout - (time.perf_counter() - began)
-        answer = await asyncio.wait_for(_ask(runtime, call, deployment, backend), max(left, 0.001))
-    except TimeoutError:
-        return Outcome(PlainTextResponse("upstream request timeout", 408))
-    except ArmError as refused:
-        return Outcome(PlainTextResponse(refused.message, refused.status))
-    except httpx.HTTPError:
-        return Outcome(PlainTextResponse("upstream connect error or disconnect/reset before headers", 502))
-    finally:
-        backend.gate.leave()
-    return Outcome(_dressed(answer), answer.status_code)
-
-
-async def _ask(runtime: Runtime, call: Call, deployment: Resource, backend: Backend) -> httpx.Response:
-    if runtime.emulator.faults and (made_up := await scored(call, deployment["id"])):
-        return made_up
-    query = f"?{call.raw_query}" if call.raw_query else ""
-    url = f"http://127.0.0.1:{backend.port}{call.raw_path}{query}"
-    headers = {name: value for name, value in call.headers.items() if name.lower() not in HOP}
-    return await runtime.http().request(call.method, url, content=call.body, headers=headers)
-
-
-def _dressed(answer: httpx.Response) -> Response:
-    """The container's answer for the client: anything but 200 is 424, with the model's own status in headers."""
-    headers = {name: value for name, value in answer.headers.items() if name.lower() not in HOP}
-    if answer.status_code == 200:
-        return Response(answer.content, 200, headers)
-    known = {status.value: status.phrase for status in HTTPStatus}
-    headers["ms-azureml-model-error-statuscode"] = str(answer.status_code)
-    headers["ms-azureml-model-error-reason"] = answer.reason_phrase or known.get(answer.status_code, "model_error")
-    return Response(answer.content, 424, headers)
-
-
 def _mirror(runtime: Runtime, call: Call, endpoint: Resource, at: float) -> None:
     """Send a copy to the mirror target, as often as its percentage says; nobody waits for the answer."""
     for name, percent in endpoint["properties"]["mirrorTraffic"].items():
@@ -197,7 +139,9 @@ def _mirror(runtime: Runtime, call: Call, endpoint: Resource, at: float) -> None
 
 async def _send_copy(runtime: Runtime, call: Call, deployment: Resource, backend: Backend, at: float) -> None:
     started = time.perf_counter()
-    outcome = await _answer(runtime, call, deployment, backend)
+    outcome = await ask(runtime, replace(call, gone=None), deployment, backend)
+    if isinstance(outcome.response, PassedOn):
+        await outcome.response.drain()
     elapsed = (time.perf_counter() - started) * 1000
     endpoint = deployment["id"].rsplit("/deployments/", 1)[0].lower()
     name, told = deployment["name"].lower(), outcome.model_status

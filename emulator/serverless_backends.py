@@ -74,7 +74,7 @@ def _start(runtime: Runtime, endpoint: Resource) -> Backend:
     )
     backend = Backend(process, port, folder, {})
     try:
-        _wait_until_ready(backend, PROBE)
+        _wait_until_ready(backend, PROBE, "/")
     except ArmError:
         emulator.processes.stop(process)
         raise

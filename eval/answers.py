@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from eval import ledger
 from eval.errors import EvalError, InfraError
 from eval.flow import FLOW, decoding, flow_digest
+from eval.lines import By
 from eval.progress import Reporter
 from eval.prompts import Prompt
 from eval.summary import digest_of
@@ -27,7 +28,7 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     answer: str
-    status: Literal["ok", "model_error", "infra_error"]
+    status: Literal["ok", "blocked", "model_error", "infra_error"]
     latency_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     tokens: Annotated[int, Field(ge=0)]
     detail: str
@@ -45,6 +46,7 @@ class Asked:
     serving: str = ""  # changes whenever something else about the deployment does
     few_shot: int = 0
     flow: Path = FLOW
+    by: By = "promptflow"  # same rows, same answers: no part of what makes an answer
 
     def keys(self, questions: Sequence[Question]) -> list[str]:
         """What makes an answer the answer to a question, digested; what is expected is no part of that."""
@@ -87,7 +89,7 @@ def ask(
         return [answers[number] for number in range(len(questions))], 0.0
     from eval.batch import Flow
 
-    flow = Flow(asked.flow)
+    flow = Flow(asked.flow, asked.by)
     other = meanwhile() if meanwhile else None
     report = Reporter(f"Asking {asked.deployment or 'the endpoint'}", len(questions), len(answers), quiet=quiet)
     if answers:

@@ -1,11 +1,10 @@
-"""Runs the prompt flow over many rows: promptflow's own executor, a row at a time, from a pool of our threads.
+"""Runs the flow over many rows: one at a time (lines.py) in each of a pool of our threads.
 
 Not promptflow's batch run: that keeps a database, writes files for each row and looks every second whether it is done.
-One row through the executor costs a millisecond or two (tests/bench/evaluation.py).
+One row through promptflow's executor costs some milliseconds, in plain Python half of that (tests/bench/evaluation.py).
 """
 
 import contextlib
-import logging
 import os
 import queue
 import sys
@@ -15,32 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from eval.errors import EvalError
-from eval.flow import DAG, FLOW
-from eval.promptflow_home import prepare
+from eval.flow import FLOW
+from eval.lines import By, Row, line
 
-LINE_TIMEOUT = 900  # seconds for one row with all its retries, longer than the flow itself is patient
 ATTENTION = 0.0005  # seconds that a busy thread may keep an arriving answer waiting; Python's own is ten times that
 TICK = 0.5  # seconds between two looks at how far it is
-# What they would say about each row or each way to sign in, the row's own `detail` says in a sentence.
-LOUD = ("promptflow", "execution", "execution.flow", "execution.bulk", "httpx", "azure.identity")
-STATUSES = ("ok", "model_error", "infra_error")
-Row = dict[str, Any]
 
 
 class Flow:
-    """The flow, loaded once (seconds, the first time in a process). Raises EvalError when promptflow cannot load it."""
+    """The flow, loaded once. Raises EvalError when it cannot be loaded."""
 
-    def __init__(self, flow: Path = FLOW) -> None:
-        prepare()
-        from promptflow.executor import FlowExecutor
-
-        for name in LOUD:
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        try:
-            # Rows come back with their error in them, where the next one goes on.
-            self._executor = FlowExecutor.create(flow / DAG, {}, working_dir=flow, raise_ex=False)
-        except Exception as error:
-            raise EvalError(f"The prompt flow could not be loaded: {_first_line(str(error))}") from error
+    def __init__(self, flow: Path = FLOW, by: By = "promptflow") -> None:
+        self._line = line(flow, by)
 
     def run(
         self,
@@ -100,14 +85,6 @@ class Flow:
         if defect:
             raise defect
 
-    def _line(self, row: Mapping[str, Any], number: int) -> Row:
-        result = self._executor.exec_line(dict(row), index=number, line_timeout_sec=LINE_TIMEOUT)
-        output = dict(result.output or {})
-        if output.get("status") not in STATUSES:
-            why = (result.run_info.error or {}).get("message") or "it gave no status"
-            raise EvalError(f"The prompt flow failed: {_first_line(str(why))}")
-        return output
-
 
 def _keep(done: "queue.SimpleQueue[tuple[int, Future[Row]]]", on_output: Callable[[int, Row], bool]) -> None:
     with contextlib.suppress(queue.Empty):
@@ -148,7 +125,3 @@ def _attention() -> Iterator[None]:
         yield
     finally:
         sys.setswitchinterval(before)
-
-
-def _first_line(text: str) -> str:
-    return (text.strip() or "no reason was noted").splitlines()[0]

@@ -15,7 +15,7 @@ from eval.policy import Policy
 from eval.scores import prompts_digest, scores_digest
 from eval.slices import judge_slices
 from eval.summary import RunSummary
-from eval.tables import Rows, count, pair
+from eval.tables import Rows, count, pair, refused
 from eval.validity import Side, why_invalid, why_unlike
 from eval.verdict import (
     Counts,
@@ -77,7 +77,7 @@ def decide(
         "flow_digest": runs[0].flow_digest if runs[0] else None,
         "data_digest": data_digest,
         "look": look,
-        "caveats": runs[0].caveats if runs[0] else [],
+        "caveats": [*(runs[0].caveats if runs[0] else []), *refused(counts)],
     }
     if problem := problem or wrong:
         return invalid_verdict(problem, bound=bound, alpha=policy.alpha, counts=counts, now=now, **about)

@@ -36,7 +36,7 @@ def judge_must_pass(rule: MustPassPolicy, candidate: Rows, baseline: Rows | None
         for row in (row for row in rows if rule.tag in row.slices):
             failed, lost, asked = found.get(row.prompt_id, (0, 0, 0))
             gone = row.status == "infra_error"
-            bad = not gone and (row.status == "model_error" or row.metrics.get(rule.metric, 0.0) < 1)
+            bad = not gone and (row.failed or row.metrics.get(rule.metric, 0.0) < 1)
             found[row.prompt_id] = (failed + bad, lost + gone, asked + 1)
         return found
 

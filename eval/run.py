@@ -18,6 +18,7 @@ from eval.answers import Answer, Asked, Question, ask, folder, forget
 from eval.atomic import write_atomic
 from eval.errors import EvalError
 from eval.flow import decoding, flow_digest
+from eval.lines import BY, By
 from eval.metrics import caveats
 from eval.prompts import read_prompts
 from eval.scores import ScoreRow, prompts_digest, scores_digest, write_scores
@@ -43,12 +44,14 @@ def run(
     max_infra_error_rate: float = MAX_INFRA_ERROR_RATE,
     fresh: bool = False,
     quiet: bool = False,
+    by: By = "promptflow",
 ) -> RunSummary:
     """Evaluate one deployment over `prompts`: write `out` and, beside it, NAME.answers.jsonl and NAME.run.json.
 
     `concurrency` requests are in flight, each prompt is asked `repeats` times, `few_shot` examples go before it.
     `model_digest` and `serving` say what the deployment is made of: answers and scores that were kept (folder `.kept`
-    beside `out`) are used again where all of that is the same, unless `fresh`. No table is written unless it is whole.
+    beside `out`) are used again where all of that is the same, unless `fresh`. `by`: what runs
+    the flow. No table is written unless it is whole.
     Raises EvalError, and its InfraError when the endpoint failed too often.
     """
     started = time.monotonic()
@@ -58,7 +61,7 @@ def run(
         raise EvalError(f"The scoring URI {scoring_uri!r} is not an http(s) address; give the endpoint's scoring URI.")
     questions = [(prompt, repeat) for prompt in read_prompts(prompts) for repeat in range(repeats)]
     judge = Judge(metrics)
-    asked = Asked(scoring_uri, deployment, model_digest or None, serving, few_shot)
+    asked = Asked(scoring_uri, deployment, model_digest or None, serving, few_shot, by=by)
     answers, answering = ask(
         questions,
         asked,
@@ -155,6 +158,7 @@ def _summary(rows: list[ScoreRow], **given: Any) -> RunSummary:
         prompts=len({row.prompt_id for row in rows}),
         rows=len(rows),
         model_errors=sum(row.status == "model_error" for row in rows),
+        blocked=sum(row.status == "blocked" for row in rows),
         infra_errors=len(rows) - len(kept),
         # An evaluator that does not apply to a row says nothing of it.
         metrics={name: statistics.fmean(row.metrics[name] for row in kept if name in row.metrics) for name in names},
@@ -190,6 +194,9 @@ def main(argv: list[str] | None = None) -> int:
     made.add_argument("--repeats", type=int, default=1, help="times each prompt is asked (default: 1)")
     made.add_argument("--concurrency", type=int, default=16, help="requests in flight (default: 16)")
     made.add_argument("--fresh", action="store_true", help="ask and score anew, whatever was kept before")
+    made.add_argument(
+        "--engine", dest="by", choices=BY, default=BY[0], help="what runs the flow (default: %(default)s)"
+    )
     options = vars(made.parse_args(argv))
     try:
         done = run(options.pop("prompts"), options.pop("scoring_uri"), options.pop("out"), **options)

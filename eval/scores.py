@@ -16,7 +16,10 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 class ScoreRow(BaseModel):
-    """One answer's scores. `latency_ms` is wall time in milliseconds, `tokens` counts prompt and answer together."""
+    """One answer's scores. `latency_ms` is wall time in milliseconds, `tokens` counts prompt and answer together.
+
+    `blocked`: a content filter refused the prompt or the answer, so the user got none; it counts as the model's.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -24,10 +27,15 @@ class ScoreRow(BaseModel):
     repeat: Annotated[int, Field(ge=0)] = 0
     cluster_id: Text
     slices: dict[str, str] = {}
-    status: Literal["ok", "model_error", "infra_error"]
+    status: Literal["ok", "blocked", "model_error", "infra_error"]
     metrics: dict[str, Number] = {}
     latency_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     tokens: Annotated[int, Field(ge=0)] | None = None
+
+    @property
+    def failed(self) -> bool:
+        """No answer, by the model or by what guards it: scores the worst there is. Not: lost on the way."""
+        return self.status in ("model_error", "blocked")
 
     @property
     def key(self) -> tuple[str, int]:

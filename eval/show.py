@@ -44,9 +44,10 @@ def show(verdict: Verdict, console: "Console") -> None:
         )
     counts = verdict.counts
     for name, side in (("candidate", counts.candidate), ("baseline", counts.baseline)):
-        if side and (side.model_errors or side.infra_errors):
+        if side and (side.model_errors or side.blocked or side.infra_errors):
             console.print(
-                f"[dim]{name}: {side.model_errors} of {side.rows} answers failed in the model (scored worst), "
+                f"[dim]{name}: {side.model_errors} of {side.rows} answers failed in the model, "
+                f"{side.blocked} were refused by a content filter (both scored worst), "
                 f"{side.infra_errors} were lost on the way[/]"
             )
     for caveat in verdict.caveats:

@@ -31,6 +31,7 @@ class RunSummary(BaseModel):
     prompts: int
     rows: int
     model_errors: int
+    blocked: int = 0  # answers that a content filter refused; scored as the model's failures
     infra_errors: int
     metrics: dict[str, float]
     latency_ms_p50: float | None

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from eval.policy import MetricPolicy
 from eval.scores import ScoreRow
 from eval.stats import Array, Interval, Sample
-from eval.verdict import SideCounts
+from eval.verdict import Counts, SideCounts
 
 Rows = Sequence[ScoreRow]
 
@@ -20,8 +20,19 @@ def count(rows: Rows) -> SideCounts:
         rows=len(rows),
         prompts=len({row.prompt_id for row in rows}),
         model_errors=statuses.count("model_error"),
+        blocked=statuses.count("blocked"),
         infra_errors=statuses.count("infra_error"),
     )
+
+
+def refused(counts: Counts) -> list[str]:
+    """What whoever reads a verdict must know of answers that nobody got."""
+    sides = (("candidate", counts.candidate), ("baseline", counts.baseline))
+    return [
+        f"{side.blocked} of the {name}'s {side.rows} answers were refused by a content filter and count as wrong."
+        for name, side in sides
+        if side and side.blocked
+    ]
 
 
 def applies(only: dict[str, str], row: ScoreRow) -> bool:
@@ -67,7 +78,7 @@ def pair(metric: MetricPolicy, candidate: Rows, baseline: Rows | None) -> Paired
             if (at := index.get(row.prompt_id)) is None:
                 continue
             infra = row.status == "infra_error"
-            value = metric.worst if row.status == "model_error" else lost if infra else row.metrics[metric.name]
+            value = metric.worst if row.failed else lost if infra else row.metrics[metric.name]
             value = value if metric.direction == "higher" else metric.range[0] + metric.range[1] - value
             sums[1, at] += value
             counts[1, at] += 1

@@ -79,6 +79,7 @@ class SideCounts(_Record):
     rows: int
     prompts: int
     model_errors: int
+    blocked: int = 0  # refused by a content filter
     infra_errors: int
 
 
@@ -128,6 +129,9 @@ class Verdict(_Record):
 
     def _content_digest(self) -> str:
         content = self.model_dump(mode="json", exclude={"digest", "created_at"})
+        for side in filter(None, content["counts"].values()):
+            if not side["blocked"]:  # as in verdicts from before it was counted, whose digests must still fit
+                del side["blocked"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -54,8 +54,9 @@ class Service:
             attacked = [each.result() for each in shields]
             severities = [pair for each in grades for pair in each.result().items()]
         finally:
-            for each in (*shields, *grades):
-                each.cancel()
+            for asked in (shields, grades):
+                for each in asked:
+                    each.cancel()
         if any(attacked):
             return Finding("injection", "attack", None, where)
         category, severity = max(severities, key=lambda pair: pair[1])

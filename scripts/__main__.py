@@ -14,6 +14,7 @@ from scripts.commands import (
     money,
     operate,
     pull_request,
+    quantise,
     serverless,
     set_up,
     take_back,
@@ -26,7 +27,9 @@ from scripts.outputs import one_line, publish
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
 )
-for part in (set_up, model, money, judge, traffic, take_back, serverless, tell, operate, github, pull_request):
+for part in (
+    set_up, model, quantise, money, judge, traffic, take_back, serverless, tell, operate, github, pull_request,
+):  # fmt: skip
     app.add_typer(part.app)
 
 

@@ -9,16 +9,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from scripts import digests, records, room, sample_requests
+from scripts import autoscale, digests, records, room, sample_requests, tiers
 from scripts.endpoint import Answer, Endpoint, Requests
 from scripts.errors import AzureFailed, Refused
 from scripts.live import colours
 from scripts.provision import environment_version
 from scripts.rollout.state import Phase, RolloutState
 from scripts.rollout.store import BlobStore
-from scripts.settings import Collect, Settings
+from scripts.settings import Collect, Probe, Settings
 
 CODE = Path("serving")
+ROUTE, OURS = "route", "/score"  # the tag that says at which path a deployment answers, and what none of it means
 EXCEPTION = re.compile(r"[\w.]*(Error|Exception|Exit|Failed)\b: .")  # the last line of a traceback
 
 
@@ -38,14 +39,20 @@ def deploy(
     A `first` release gets all traffic.
 
     Raises Refused, before anything is made, for a colour that is live or needed by a rollout (`over_way_back`: though
-    it is the way back of the last one) and for instances that the quota has no room for; AzureFailed when it does not
-    start or does not answer.
+    it is the way back of the last one), for a model that the tier does not take and for instances that the quota has no
+    room for; InvalidInput for a size that the tier does not run on; AzureFailed when it does not start or does not
+    answer.
     """
+    tiers.check_size(settings)
+    tiers.check_artifact(settings, model)
     endpoint = Endpoint(settings)
     live = endpoint.traffic()
     colour = colour or colours(settings, endpoint)[1]
     wanted = _deployment(settings, model, colour, variables or {})
-    there = endpoint.deployments().get(colour)
+    deployed = endpoint.deployments()
+    there = deployed.get(colour)
+    if why := other_address(settings, {name: deployed[name] for name in live if name in deployed and name != colour}):
+        raise Refused(why)
     kept = there is not None and same(there, wanted.tags["release"])
     if live.get(colour) and not kept:
         raise Refused(f"Deployment {colour} has {live[colour]}% of the traffic: deploy to the idle colour.")
@@ -76,16 +83,31 @@ def deploy(
         )
     if first:
         live = endpoint.set_traffic({colour: 100}, {"stable": colour})
+        autoscale.settle(settings, rolling_out=False)
     return records.Deployment(
         endpoint=settings.endpoint,
         deployment=colour,
         model=f"azureml:{model.name}:{model.version}",
         model_digest=model.digest,
         instance_type=settings.serving.instance_type,
+        tier=settings.serving.tier,
         weight=live.get(colour, 0),
         kept=kept,
         smoke=checked,
     )
+
+
+def other_address(settings: Settings, live: Mapping[str, Any]) -> str:
+    """Why the tier cannot stand beside what is `live`: an endpoint's requests have one path, whoever answers them."""
+    mine = settings.scoring_path
+    for name, deployment in live.items():
+        theirs = (deployment.tags or {}).get(ROUTE, OURS)
+        if theirs != mine:
+            return (
+                f"Deployment {name} answers at {theirs} and the tier {settings.serving.tier} at {mine}: traffic cannot "
+                "be split between two addresses. Give this tier an endpoint of its own (`endpoint` in the settings)."
+            )
+    return ""
 
 
 def needed_by(found: RolloutState | None, colour: str, now: datetime, *, over_way_back: bool = False) -> str:
@@ -111,9 +133,11 @@ def same(deployment: Any, release: str) -> bool:
 
 def release_digest(settings: Settings, model: records.Model, variables: Mapping[str, str]) -> str:
     """What a deployment is made of: model, code, environment, settings, variables."""
-    shape = settings.serving.model_dump_json() + json.dumps(dict(variables), sort_keys=True)
+    # How many instances there may be changes nothing about what each of them answers.
+    shape = settings.serving.model_dump_json(exclude={"scale"}) + json.dumps(dict(variables), sort_keys=True)
     environment = environment_version(settings.serving_environment)
-    return digests.of_values(model.id, model.digest, digests.of_folder(CODE), environment, shape)[:16]
+    code = "" if settings.serving_environment.build else digests.of_folder(CODE)
+    return digests.of_values(model.id, model.digest, code, environment, shape)[:16]
 
 
 def why_it_died(log: str) -> str:
@@ -134,27 +158,31 @@ def _smoke(answers: Sequence[Answer], seconds: float) -> records.Smoke:
 
 
 def _deployment(settings: Settings, model: records.Model, colour: str, variables: Mapping[str, str]) -> Any:
-    from azure.ai.ml.entities import (
-        CodeConfiguration,
-        ManagedOnlineDeployment,
-        OnlineRequestSettings,
-        ProbeSettings,
-    )
+    """The deployment as its tier has it: our code in an environment, or a container that brings its own server."""
+    from azure.ai.ml.entities import CodeConfiguration, ManagedOnlineDeployment, OnlineRequestSettings
 
     serving, image = settings.serving, settings.serving_environment
+    code = None if image.build else CodeConfiguration(code=str(CODE), scoring_script="score.py")
     return ManagedOnlineDeployment(
         name=colour,
         endpoint_name=settings.endpoint,
         model=f"azureml:{model.name}:{model.version}",
         environment=f"azureml:{image.name}:{environment_version(image)}",
-        code_configuration=CodeConfiguration(code=str(CODE), scoring_script="score.py"),
+        code_configuration=code,
+        model_mount_path=serving.model_mount_path,
+        egress_public_network_access=serving.egress.capitalize(),  # as it is on the wire
         instance_type=serving.instance_type,
         instance_count=serving.instance_count,
         environment_variables={
+            # The server gives up when the gateway does.
+            "SCORING_TIMEOUT_MS": str(serving.request_timeout_ms),
             **serving.environment_variables,
             **serving.filter_variables,
+            # What was registered and judged: the server does not start with anything else.
+            **({"MODEL_DIGEST": model.digest} if model.digest else {}),
             # The server asks for this too, so that no slip in the collector's settings can begin to keep prompts.
             **({"COLLECT_CONTENT": "true"} if serving.collect.content else {}),
+            **(_container(settings) if image.build else {}),
             **variables,
         },
         data_collector=_collector(serving.collect),
@@ -162,9 +190,38 @@ def _deployment(settings: Settings, model: records.Model, colour: str, variables
             max_concurrent_requests_per_instance=serving.max_concurrent_requests,
             request_timeout_ms=serving.request_timeout_ms,
         ),
-        liveness_probe=ProbeSettings(initial_delay=serving.probe_initial_delay_seconds),
-        readiness_probe=ProbeSettings(initial_delay=serving.probe_initial_delay_seconds),
-        tags={"model_digest": model.digest, "release": release_digest(settings, model, variables)},
+        liveness_probe=_probe(serving.probe_initial_delay_seconds, serving.liveness),
+        readiness_probe=_probe(serving.probe_initial_delay_seconds, serving.readiness),
+        tags={
+            "model_digest": model.digest,
+            "release": release_digest(settings, model, variables),
+            "tier": serving.tier,
+            ROUTE: settings.scoring_path,
+        },
+    )
+
+
+def _container(settings: Settings) -> dict[str, str]:
+    """What serving/container/start.py reads: nobody can give the command of a managed container arguments."""
+    serving, routes = settings.serving, settings.serving_environment.routes
+    return {
+        "SERVED_MODEL_NAME": settings.model,
+        "MODEL_ARTIFACT": serving.artifact,
+        "MODEL_ROOT": serving.model_mount_path or "",
+        "SERVER_PORT": str(routes.port if routes else ""),
+        "SERVER_ARGUMENTS": json.dumps(serving.arguments, sort_keys=True),
+    }
+
+
+def _probe(initial_delay: int, probe: Probe) -> Any:
+    from azure.ai.ml.entities import ProbeSettings
+
+    return ProbeSettings(
+        initial_delay=initial_delay,
+        period=probe.period_seconds,
+        timeout=probe.timeout_seconds,
+        failure_threshold=probe.failure_threshold,
+        success_threshold=probe.success_threshold,
     )
 
 

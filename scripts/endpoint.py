@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
+from urllib.parse import urljoin
 
 import httpx
 from azure.core.exceptions import ResourceNotFoundError
@@ -34,7 +35,7 @@ class Endpoint:
     """The one endpoint of an environment. Raises AzureFailed as Azure does."""
 
     def __init__(self, settings: Settings) -> None:
-        self.name = settings.endpoint
+        self.name, self._path = settings.endpoint, settings.scoring_path
         self._ml = azure_ml.client(settings)
 
     def traffic(self) -> dict[str, int]:
@@ -52,8 +53,9 @@ class Endpoint:
             return sorted(str(each.name) for each in self._ml.online_endpoints.list())
 
     def scoring_uri(self) -> str:
+        """Where its tier answers. Azure names the path of one deployment, and has none to name before the first."""
         with azure_ml.explained(f"Reading endpoint {self.name}"):
-            return str(self._ml.online_endpoints.get(self.name).scoring_uri)
+            return urljoin(str(self._ml.online_endpoints.get(self.name).scoring_uri), self._path)
 
     def deployments(self) -> dict[str, Any]:
         """Deployments by name, as the SDK's entities."""
@@ -70,7 +72,7 @@ class Endpoint:
             model, _, version = str(deployment.model).rsplit("/", 3)[1:]
             found = self._ml.models.get(model, version)
         tags = found.tags or {}
-        lineage = records.Lineage(**{key: tags[key] for key in ("data", "code", "recipe", "job") if key in tags})
+        lineage = records.Lineage(**{key: tags[key] for key in records.Lineage.model_fields if key in tags})
         return records.Model(
             name=model,
             version=version,
@@ -78,6 +80,7 @@ class Endpoint:
             digest=str(tags.get("digest", "")),
             path=str(found.path),
             lineage=lineage,
+            artifact=tags.get("artifact", "merged"),
         )
 
     def deployment_digest(self, name: str) -> str:

@@ -44,4 +44,17 @@ def live(settings: Settings) -> records.Live:
     endpoint = Endpoint(settings)
     stable, idle = colours(settings, endpoint)
     model = endpoint.deployed_model(stable) if stable else None
-    return records.Live(endpoint=endpoint.name, stable=stable, idle=idle, model=model)
+    return records.Live(
+        endpoint=endpoint.name,
+        stable=stable,
+        idle=idle,
+        model=model,
+        scoring_uri=endpoint.scoring_uri(),
+        deployments={name: model_name(str(each.model)) for name, each in sorted(endpoint.deployments().items())},
+    )
+
+
+def model_name(identity: str) -> str:
+    """NAME:VERSION of a model's ARM id, which ends in …/models/NAME/versions/VERSION; "" for anything else."""
+    parts = identity.split("/")[-4:]
+    return f"{parts[1]}:{parts[3]}" if len(parts) == 4 and parts[::2] == ["models", "versions"] else ""

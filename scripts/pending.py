@@ -91,7 +91,8 @@ def pending(settings: Settings, active: Collection[str] = ()) -> Pending:
             ]
         except ResourceNotFoundError:
             models = []
-        verdicts = {tags.get("job", ""): tags.get("verdict", "") for tags in models}
+        # A job's model and what `quantise` made of it share the job: one of them judged is the job judged.
+        verdicts = {tags.get("job", ""): verdict for tags in models if (verdict := tags.get("verdict", ""))}
         jobs = [
             Job(
                 str(job.name),

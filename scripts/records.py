@@ -9,6 +9,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scripts.errors import InvalidInput
 
+# What a registered model is: a plain transformers folder; a base and an adapter in folders of these names beside each
+# other; a graph for ONNX Runtime.
+Artifact = Literal["merged", "lora", "onnx"]
+
 
 class Part(BaseModel):
     """Base of everything inside a record: unknown keys are errors, nothing changes once read, NaN is refused."""
@@ -101,10 +105,14 @@ class Lineage(Part):
     code: str = ""
     recipe: str = ""
     job: str = ""
+    # Of a model that was made smaller: which one it was, and by which recipe of convert/recipes.
+    source: str = ""
+    source_digest: str = ""
+    conversion: str = ""
 
 
 class Model(Record):
-    """`model.json`: a registered model version; `digest` is over the bytes of its files."""
+    """`model.json`: a registered model version; `digest` is over the bytes of its files, `artifact` their kind."""
 
     name: str
     version: str
@@ -112,15 +120,21 @@ class Model(Record):
     digest: str
     path: str
     lineage: Lineage
+    artifact: Artifact = "merged"
 
 
 class Live(Record):
-    """`live.json`: which colour is live with which model (both empty before the first release), and which is idle."""
+    """`live.json`: which colour is live with which model (both empty before the first release), and which is idle.
+
+    `scoring_uri` and `deployments` (name → model:version) are for who wants to ask it; "" and {} in older records.
+    """
 
     endpoint: str
     stable: str
     idle: str
     model: Model | None
+    scoring_uri: str = ""
+    deployments: dict[str, str] = {}
 
 
 class Smoke(Part):
@@ -138,6 +152,7 @@ class Deployment(Record):
     model: str
     model_digest: str
     instance_type: str
+    tier: str = "python"
     weight: int
     smoke: Smoke
     kept: bool = False  # it was there already, made of the same parts

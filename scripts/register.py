@@ -10,10 +10,16 @@ from scripts.settings import Settings
 
 
 def register_folder(settings: Settings, folder: Path, name: str) -> records.Model:
-    """Register a base model from a local folder of transformers files."""
-    if not (folder / "config.json").is_file():
+    """Register a model from a local folder of transformers files, or one with `base` and `adapter` in it."""
+    if (folder / "base" / "config.json").is_file() and (folder / "adapter" / "adapter_config.json").is_file():
+        artifact: records.Artifact = "lora"
+    elif (folder / "converted.json").is_file():  # convert/ leaves it
+        artifact = "onnx"
+    elif (folder / "config.json").is_file():
+        artifact = "merged"
+    else:
         raise InvalidInput(f"{folder}: this is not a model folder (no config.json in it).")
-    return _register(settings, name, str(folder), digests.of_folder(folder), records.Lineage())
+    return register(settings, name, str(folder), digests.of_folder(folder), records.Lineage(), artifact)
 
 
 def register_job(settings: Settings, training: records.Training) -> records.Model:
@@ -21,15 +27,24 @@ def register_job(settings: Settings, training: records.Training) -> records.Mode
     lineage = records.Lineage(
         data=training.data_digest, code=training.code_digest, recipe=training.recipe.digest, job=training.job_name
     )
-    return _register(settings, settings.model, training.model_output, training.model_digest, lineage)
+    return register(settings, settings.model, training.model_output, training.model_digest, lineage)
 
 
-def _register(settings: Settings, name: str, path: str, digest: str, lineage: records.Lineage) -> records.Model:
+def register(
+    settings: Settings,
+    name: str,
+    path: str,
+    digest: str,
+    lineage: records.Lineage,
+    artifact: records.Artifact = "merged",
+) -> records.Model:
+    """Make the version that `digest` names of the files at `path`, unless it is there already. Raises AzureFailed."""
     from azure.ai.ml.entities import Model
 
     ml = azure_ml.client(settings)
     version = digest[:12]
     tags = {"digest": digest, **{key: value for key, value in lineage.model_dump().items() if value}}
+    tags |= {} if artifact == "merged" else {"artifact": artifact}
     what = f"model {name}:{version}"
     with azure_ml.explained(f"Registering {what}"), azure_ml.waiting(f"Registering {what}"):
         try:
@@ -39,5 +54,11 @@ def _register(settings: Settings, name: str, path: str, digest: str, lineage: re
                 Model(name=name, version=version, path=path, type="custom_model", tags=tags)
             )
     return records.Model(
-        name=name, version=version, id=str(model.id), digest=digest, path=str(model.path), lineage=lineage
+        name=name,
+        version=version,
+        id=str(model.id),
+        digest=digest,
+        path=str(model.path),
+        lineage=lineage,
+        artifact=artifact,
     )

@@ -2,14 +2,25 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from scripts import records, yaml_files
 from scripts.errors import InvalidInput
+
+PATH = r"^/[\w./-]*\w$"  # Azure wants a letter or a digit in it
 
 
 class Part(BaseModel):
@@ -27,12 +38,40 @@ class Compute(Part):
     idle_seconds: int = Field(120, ge=60)
 
 
+class Routes(Part):
+    """Where a container of our own answers: Azure asks its health there and sends it requests."""
+
+    port: int = Field(ge=1, le=65_535)
+    liveness: str = Field(pattern=PATH)
+    readiness: str = Field(pattern=PATH)
+    scoring: str = Field(pattern=PATH)
+
+
 class Image(Part):
-    """An Azure ML environment: a base image plus the conda file in the folder whose code runs in it."""
+    """An Azure ML environment: a base image plus the conda file in the folder whose code runs in it.
+
+    Or a container of our own: the folder that has its Dockerfile, and its routes.
+    """
 
     name: str
-    image: str
-    conda_file: Path
+    image: str | None = None
+    conda_file: Path | None = None
+    build: Path | None = None
+    routes: Routes | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        given = {name for name in ("image", "conda_file", "build", "routes") if getattr(self, name) is not None}
+        if given not in ({"image", "conda_file"}, {"build", "routes"}):
+            raise PydanticCustomError(
+                "kind", "an environment has image and conda_file, or build and routes, and nothing of the other kind"
+            )
+        return self
+
+    @property
+    def files(self) -> list[Path]:
+        """What the environment is made of, beside its base image."""
+        return [file for file in (self.conda_file, self.build / "Dockerfile" if self.build else None) if file]
 
 
 class Collect(Part):
@@ -52,15 +91,70 @@ class Collect(Part):
         return {"statistics": self.statistics, "content": self.content, "feedback": self.feedback}
 
 
-class Serving(Part):
-    """Shape of every deployment. Milliseconds and seconds as Azure has them; at most 180 s for a request."""
+class Probe(Part):
+    """How often Azure asks whether a container lives, or is ready, and how many answers it takes to believe it."""
 
+    period_seconds: int = Field(ge=1)
+    timeout_seconds: int = Field(ge=1)
+    failure_threshold: int = Field(ge=1)
+    success_threshold: int = Field(1, ge=1)
+
+
+class ScaleRule(Part):
+    """`threshold` percent of the metric over `minutes` changes the count by `instances`; then comes a rest."""
+
+    threshold: float = Field(gt=0, le=100)
+    minutes: int = Field(ge=5, le=720)
+    instances: int = Field(1, ge=1)
+    cooldown_minutes: int = Field(ge=1, le=10_080)
+
+
+class Scale(Part):
+    """How many instances the live deployment may have; between equal numbers nothing scales (docs/tiers.md)."""
+
+    min_instances: int = Field(ge=1)
+    max_instances: int = Field(ge=1)
+    metric: Literal["CpuUtilizationPercentage", "GpuUtilizationPercentage"] = "CpuUtilizationPercentage"
+    out: ScaleRule | None = None
+    back: ScaleRule | None = None
+
+    @property
+    def on(self) -> bool:
+        return self.max_instances > self.min_instances
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        if self.max_instances < self.min_instances:
+            raise PydanticCustomError("scale", "max_instances is below min_instances")
+        if self.on and not (self.out and self.back):
+            raise PydanticCustomError("scale", "more max_instances than min_instances need the rules `out` and `back`")
+        if self.out and self.back and self.back.threshold >= self.out.threshold / 2:
+            # With one instance more, the load of each may fall by half: it would be taken back at once.
+            raise PydanticCustomError("scale", "back.threshold must be below half of out.threshold, or it swings")
+        return self
+
+
+class Serving(Part):
+    """Shape of every deployment. Milliseconds and seconds as Azure has them; at most 180 s for a request.
+
+    What an environment does not say comes from its tier (serving/tiers.yaml, docs/tiers.md). `arguments` are for the
+    server of a container; `artifact` is the kind of model that it takes.
+    """
+
+    tier: Literal["python", "cpu", "gpu"] = "python"
+    artifact: records.Artifact = "merged"
     instance_type: str
     instance_count: int = Field(1, ge=1)
-    max_concurrent_requests: int = Field(16, ge=1)
-    request_timeout_ms: int = Field(90_000, ge=1_000, le=180_000)
-    probe_initial_delay_seconds: int = Field(10, ge=1)
+    max_concurrent_requests: int = Field(ge=1)
+    request_timeout_ms: int = Field(ge=1_000, le=180_000)
+    probe_initial_delay_seconds: int = Field(ge=1)
+    liveness: Probe
+    readiness: Probe
+    scale: Scale
+    egress: Literal["enabled", "disabled"] = "enabled"
     environment_variables: dict[str, str] = {}
+    model_mount_path: str | None = Field(None, pattern=PATH)
+    arguments: dict[str, Any] = {}
     collect: Collect = Collect()
     # Who looks at prompts and answers (docs/content-filter.md); `azure` needs the address of a Content Safety resource.
     # With the resource's ARM id, `provision` lets the endpoint ask it.
@@ -77,6 +171,20 @@ class Serving(Part):
         """What tells a server (serving/screen.py) which filter to use."""
         there = {"CONTENT_SAFETY_ENDPOINT": self.content_safety_endpoint} if self.content_filter == "azure" else {}
         return {"CONTENT_FILTER": self.content_filter, **there}
+
+    @model_validator(mode="after")
+    def _filtered_where_it_can_be(self) -> Self:
+        if self.tier == "gpu" and self.content_filter != "off":
+            raise PydanticCustomError(
+                "filter", 'content_filter: only our own server has one: say "off" for tier gpu, or take another tier'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _count_within_scale(self) -> Self:
+        if self.scale.on and not self.scale.min_instances <= self.instance_count <= self.scale.max_instances:
+            raise PydanticCustomError("scale", "instance_count is not between scale.min_instances and max_instances")
+        return self
 
 
 class Settings(BaseSettings):
@@ -117,6 +225,27 @@ class Settings(BaseSettings):
     rollout_policy: Path = Path("scripts/rollout/policy.yaml")  # steps and limits; see there
     monitor_delay_minutes: int = Field(3, ge=0, le=60)
     log_analytics_workspace_id: str = Field("", pattern=r"^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})?$")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_the_tier(cls, values: Any) -> Any:
+        from scripts import tiers  # which needs the parts above
+
+        return tiers.filled(values)
+
+    @model_validator(mode="after")
+    def _a_container_collects_nothing(self) -> Self:
+        if self.serving_environment.build and any(self.serving.collect.collections.values()):
+            raise PydanticCustomError(
+                "collect", "serving.collect: only our own server collects, so on this tier every collection must be off"
+            )
+        return self
+
+    @property
+    def scoring_path(self) -> str:
+        """Where requests go, below the endpoint's host name."""
+        routes = self.serving_environment.routes
+        return routes.scoring if routes else "/score"
 
     @field_validator("alert_emails", mode="before")
     @classmethod
@@ -188,4 +317,4 @@ def _validated(path: Path, values: dict[str, Any]) -> Settings:
             raise InvalidInput(
                 "AZURE_SUBSCRIPTION_ID is not set: sign in to Azure first, or set the repository variable."
             ) from None
-        raise InvalidInput(f"{path}: {where}: {first['msg']}.") from None
+        raise InvalidInput(f"{path}: {yaml_files.sentence(Settings, error)}.") from None

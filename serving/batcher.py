@@ -5,6 +5,7 @@ dense; when requests wait and rows are free, they are prefilled together and dec
 """
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -22,11 +23,18 @@ class Batcher:
 
     `make_engine` runs in the model's thread and is to do there all that torch computes, loading included: once a second
     thread of a process has used OpenMP, libgomp's workers sleep between any two operations (×1.5 time on two cores).
-    `wait_seconds`: how long an idle model waits for company after the first request of a burst.
+    `wait_seconds`: how long an idle model waits for company after the first request of a burst, at most. `coming` says
+    how many requests the server has, those included that were not handed in yet: when all are here it waits no longer.
     """
 
-    def __init__(self, make_engine: Callable[[], Any], max_batch: int = 16, wait_seconds: float = 0.01) -> None:
-        self.make_engine, self.max_batch, self.wait_seconds = make_engine, max_batch, wait_seconds
+    def __init__(
+        self,
+        make_engine: Callable[[], Any],
+        max_batch: int = 16,
+        wait_seconds: float = 0.01,
+        coming: Callable[[], float] = lambda: math.inf,
+    ) -> None:
+        self.make_engine, self.max_batch, self.wait_seconds, self.coming = make_engine, max_batch, wait_seconds, coming
         self.engine: Any = None
         self.inbox: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self.waiting: list[Request] = []
@@ -35,9 +43,12 @@ class Batcher:
         threading.Thread(target=self._run, args=(ready,), name="model", daemon=True).start()
         ready.result()
 
-    def submit(self, prompt: list[int], sampling: Sampling) -> Request:
-        """Queue a prompt; `request.done.result(timeout)` waits for it and raises what the model thread raised."""
-        request = Request(prompt, sampling)
+    def submit(self, prompt: list[int], sampling: Sampling, follow: bool = False) -> Request:
+        """Queue a prompt; `request.done.result(timeout)` waits for it and raises what the model thread raised.
+
+        `follow`: each token is also put into `request.tokens` at once, and None behind the last one.
+        """
+        request = Request(prompt, sampling, tokens=queue.SimpleQueue() if follow else None)
         self.inbox.put(request)
         return request
 
@@ -60,7 +71,7 @@ class Batcher:
                 hit, self.active, self.waiting = [*self.active, *self.waiting], [], []
                 for request in hit:
                     if not request.done.done():
-                        request.done.set_exception(error)
+                        request.end(error)
                 self.engine = self.make_engine()
 
     def _collect(self) -> None:
@@ -68,14 +79,18 @@ class Batcher:
         if not self.active and not self.waiting:
             self.waiting.append(self.inbox.get())
             until = time.monotonic() + self.wait_seconds
-            while len(self.waiting) < self.max_batch and (left := until - time.monotonic()) > 0:
+            while len(self.waiting) < min(self.max_batch, self.coming()) and (left := until - time.monotonic()) > 0:
                 try:
                     self.waiting.append(self.inbox.get(timeout=left))
                 except queue.Empty:
                     break
         while not self.inbox.empty():
             self.waiting.append(self.inbox.get())
-        self.waiting = [r for r in self.waiting if not r.abandoned]
+        for request in self.waiting:
+            if request.abandoned:
+                request.finish_reason = "cancelled"
+                request.end()
+        self.waiting = [r for r in self.waiting if not r.finish_reason]
 
     def _admit(self) -> None:
         free = self.max_batch - len(self.active)
@@ -83,6 +98,9 @@ class Batcher:
         group, self.waiting = sorted(self.waiting[:free], key=lambda r: len(r.prompt)), self.waiting[free:]
         start, first = time.perf_counter(), len(self.active)
         self.active += group
+        began = time.monotonic()
+        for request in group:
+            request.started = began
         logits, reused = self.engine.prefill(first, [r.prompt for r in group])
         self._append(choose(logits, group), group)
         self._release()
@@ -105,6 +123,8 @@ class Batcher:
                 request.finish_reason = "length"
             elif request.abandoned:
                 request.finish_reason = "cancelled"
+            if request.tokens is not None and request.finish_reason != "stop":
+                request.tokens.put(token)
 
     def _release(self) -> None:
         """Answer what is finished and close the gaps, last row first."""
@@ -116,4 +136,4 @@ class Batcher:
             if last is not request:
                 self.active[row] = last
                 self.engine.rows.move(len(self.active), row, last.length())
-            request.done.set_result(None)
+            request.end()

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from prefixes import Prefix, PrefixStore
-from torch import Tensor, nn
+from torch import Tensor
 
 # Attention sees whole blocks of columns: the CPU kernel then sums in the same order whatever the neighbours' lengths,
 # and a bf16 answer is the same to the bit alone, in a batch, and behind a kept prefix (measured with torch 2.13 on
@@ -74,40 +74,6 @@ class Rows:
         for stores, kept in ((self.keys, prefix.keys), (self.values, prefix.values)):
             for store, part in zip(stores, kept, strict=True):
                 store[row, :, :length] = part[:, :length]
-
-
-class PackedLinear(nn.Module):
-    """A bf16 Linear whose weight is laid out once for oneDNN, which otherwise reorders it in every call (×0.6 time;
-    the same bits at SmolLM2's sizes, the last bit apart at others)."""
-
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        self.bias = linear.bias
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), 16)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
-
-
-def pack_linears(model: nn.Module) -> bool:
-    """Swap every Linear for a PackedLinear where this machine can; False (and an untouched model) where it cannot."""
-    linears = [(m, n, c) for m in model.modules() for n, c in m.named_children() if type(c) is nn.Linear]
-    if not linears or any(c.weight.dtype != torch.bfloat16 or c.weight.device.type != "cpu" for *_, c in linears):
-        return False
-    try:
-        probe = linears[0][2]
-        x = torch.ones(1, 1, probe.in_features, dtype=torch.bfloat16)
-        if not torch.allclose(PackedLinear(probe)(x), probe(x), rtol=2e-2, atol=2e-2):
-            return False
-    except (
-        RuntimeError,
-        AttributeError,
-        NotImplementedError,
-    ):  # another torch build, or a CPU without the instructions
-        return False
-    for parent, name, child in linears:
-        setattr(parent, name, PackedLinear(child))
-    return True
 
 
 def stop_ids(eos: int | list[int] | None) -> frozenset[int]:

@@ -1,13 +1,14 @@
 """Where the screen (screen.py) stands in a request: before the model, and between the model and whoever asked."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+from answering import CONTENT_FILTER, Filtered
+from checks import Messages
+from replies import Answer
 from screen import Finding, Screen
-from wire import Answer, Messages
 
-BLOCKED = "content_filter"  # OpenAI's and Azure OpenAI's word for it, as error code and as finish reason
 WHY = {
     "injection": "it looks like an attempt to change what the model was told to do",
     "harm": "it was found to be harmful",
@@ -22,10 +23,11 @@ class Blocked(Exception):
         self.finding, self.at = finding, at
 
     @property
-    def body(self) -> dict[str, Any]:
-        """The reply, as Azure OpenAI words it. No word of the prompt."""
+    def problem(self) -> dict[str, Any]:
+        """The error, as Azure OpenAI words it. No word of the prompt."""
         inner = {"kind": self.finding.kind, "category": self.finding.category, "severity": self.finding.severity}
-        return {"error": {"code": BLOCKED, "message": str(self), "innererror": inner}}
+        kind = "invalid_request_error"
+        return {"code": CONTENT_FILTER, "message": str(self), "type": kind, "param": None, "innererror": inner}
 
 
 def check_prompts(screen: Screen, conversations: Iterable[Messages]) -> None:
@@ -41,9 +43,19 @@ def check_answer(screen: Screen, answer: Answer) -> tuple[Answer, Finding | None
     Its token probabilities go too: they are told beside the tokens' texts.
     """
     finding = screen.answer(answer.text)
-    return (replace(answer, text="", finish_reason=BLOCKED, logprobs=None) if finding else answer), finding
+    return (replace(answer, text="", finish_reason=CONTENT_FILTER, logprobs=None) if finding else answer), finding
 
 
-def told(finding: Finding | None) -> str:
+def looking(screen: Screen) -> Callable[[str], None]:
+    """`check_answer` for an answer that is still growing: raises Filtered with the finding."""
+
+    def look(text: str) -> None:
+        if finding := screen.answer(text):
+            raise Filtered(finding)
+
+    return look
+
+
+def label(finding: Finding | None) -> str:
     """A finding as a row of the collection `statistics` has it, "" for none."""
     return f"{finding.where}:{finding.kind}:{finding.category}" if finding else ""

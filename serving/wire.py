@@ -1,4 +1,4 @@
-"""The four request shapes the endpoint answers, each with its own reply, and the checks on what they carry.
+"""The four request shapes the endpoint answers, each with its own reply (replies.py); the checks are in checks.py.
 
 | who asks     | request                                                          | reply                          |
 | ------------ | ---------------------------------------------------------------- | ------------------------------ |
@@ -10,57 +10,28 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+import replies
+from checks import BadRequest, Limits, Messages, conversation, entries, flag, kind, known, mapping, sampling, stops
 from decoding import Sampling
+from replies import Answer, Heading
 
-Messages = list[dict[str, str]]
-ROLES = ("system", "user", "assistant")
 MAX_CONVERSATIONS = 64  # in one request: more would keep a connection for minutes
-# What the parameter is called → what it is here.
-NAMES = {"max_tokens": "max_tokens", "max_completion_tokens": "max_tokens", "max_new_tokens": "max_tokens"}
-NAMES |= {name: name for name in ("temperature", "top_p", "seed", "do_sample")}
-# Carried by common clients and without effect: the prompt is never echoed, there is one model.
-IGNORED = {"model", "user", "return_full_text"}
 OURS = "release-train"  # the `user` of smoke tests, evaluations and probes: they say nothing about customers
-# Not offered, so only the value that changes nothing may be sent.
-NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "n": (1,), "stream": (False,), "stop": ([],), "logprobs": (False,), "top_logprobs": (0,), "top_k": (0, -1),
-    "num_beams": (1,), "frequency_penalty": (0,), "presence_penalty": (0,), "repetition_penalty": (1,),
-    "response_format": ({"type": "text"},),
-}  # fmt: skip
-
-
-class BadRequest(ValueError):
-    """The caller's mistake: str() is one sentence, `status` the HTTP status."""
-
-    def __init__(self, sentence: str, status: int = 400) -> None:
-        super().__init__(sentence)
-        self.status = status
-
-
-@dataclass(frozen=True)
-class Limits:
-    default_tokens: int  # of an answer, when the request does not say
-    max_tokens: int  # of an answer, at most
-    max_characters: int  # of a conversation: a cheap refusal before anything is tokenized
-
-
-@dataclass(frozen=True)
-class Answer:
-    text: str
-    finish_reason: str
-    prompt_tokens: int
-    completion_tokens: int
-    logprobs: list[tuple[str, float]] | None = None  # (token, natural logarithm) where they were asked for
+EVERYWHERE = {"max_tokens", "temperature", "top_p", "seed", "do_sample", "stop"}
 
 
 @dataclass(frozen=True)
 class Call:
     conversations: list[Messages]
     sampling: Sampling
-    reply: Callable[[list[Answer], str], Any]  # (answers, model's name) → JSON
+    reply: Callable[[list[Answer], Heading], Any]  # → JSON
+    field: str  # where the conversations are in the request
+    stops: tuple[str, ...] = ()
+    stream: bool = False
+    usage: bool = False  # a stream ends with the counts
     ours: bool = False  # not to be kept
 
 
@@ -69,127 +40,58 @@ def parse(body: str, limits: Limits) -> Call:
     try:
         data = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise BadRequest(f"The body is not JSON: {error}.") from None
+        raise BadRequest(f"The body is not JSON: {error}.", "body") from None
     if not isinstance(data, dict) or not ("messages" in data) ^ ("input_data" in data):
-        got = f"an object with the keys {sorted(data)[:8]}" if isinstance(data, dict) else type(data).__name__
-        raise BadRequest(f'The body must be an object with either "messages" or "input_data", not {got}.')
-    if "messages" in data:
-        parameters = {k: v for k, v in data.items() if k != "messages"}
-        logprobs = parameters.get("logprobs") is True  # the other replies have no place for them
-        if logprobs:
-            del parameters["logprobs"]
-        sampling = replace(_sampling(parameters, limits), logprobs=logprobs)
-        ours = parameters.get("user") == OURS
-        return Call([_messages(data["messages"], "messages", limits)], sampling, openai_reply, ours)
+        got = f"an object with the keys {_names(data)}" if isinstance(data, dict) else kind(data)
+        raise BadRequest(f'The body must be an object with either "messages" or "input_data", not {got}.', "body")
+    return _openai(data, limits) if "messages" in data else _documents(data, limits)
+
+
+def _openai(data: dict[str, Any], limits: Limits) -> Call:
+    messages = conversation(data.pop("messages"), "messages", limits)
+    options = data.pop("stream_options", None)
+    values = known(data, EVERYWHERE | {"logprobs", "stream"})
+    stream = bool(flag(values, "stream", False))
+    if options is not None and not stream:
+        raise BadRequest('"stream_options" goes with "stream": true only.', "stream_options")
+    told = mapping(options, "stream_options")
+    if extra := set(told) - {"include_usage"}:
+        name = f"stream_options.{min(extra)[:60]}"
+        raise BadRequest(f'"{name}" is not offered; known is include_usage.', name)
+    usage = bool(flag(told, "include_usage", False))
+    ours = data.get("user") == OURS
+    how = sampling(values, limits)
+    return Call([messages], how, replies.openai, "messages", stops(values), stream, usage, ours)
+
+
+def _documents(data: dict[str, Any], limits: Limits) -> Call:
     if extra := set(data) - {"input_data", "params"}:
-        raise BadRequest(f'Beside "input_data" only "params" is known, not {sorted(extra)}.')
-    given, parameters = data["input_data"], _object(data.get("params"), "params")
+        raise BadRequest(f'Beside "input_data" only "params" is known, not {_names(extra)}.', min(extra)[:60])
+    given, parameters = data["input_data"], mapping(data.get("params"), "params")
     if isinstance(given, list):
-        texts = _list(given, "input_data")
+        texts = entries(given, "input_data")
         talks: list[Any] = [[{"role": "user", "content": text}] for text in texts]
-        names, reply = [f"input_data[{i}]" for i in range(len(talks))], list_reply
+        names, reply = [f"input_data[{i}]" for i in range(len(talks))], replies.texts
+        for text, name in zip(texts, names, strict=True):
+            if not isinstance(text, str):
+                raise BadRequest(f'"{name}" must be text, not {kind(text)}.', name)
     else:
-        inner = _object(given, "input_data")
+        inner, where = mapping(given, "input_data"), "input_data.input_string"
         if "input_string" not in inner or (extra := set(inner) - {"input_string", "parameters"}):
-            raise BadRequest('"input_data" must be a list of texts or {"input_string": [...], "parameters": {...}}.')
-        parameters = parameters | _object(inner.get("parameters"), "input_data.parameters")
-        talks, where = _list(inner["input_string"], "input_data.input_string"), "input_data.input_string"
+            sentence = '"input_data" must be a list of texts or {"input_string": [...], "parameters": {...}}.'
+            raise BadRequest(sentence, "input_data")
+        parameters = parameters | mapping(inner.get("parameters"), "input_data.parameters")
+        talks = entries(inner["input_string"], where)
         one = isinstance(talks[0], dict)
-        talks, reply = ([talks], foundry_reply) if one else (talks, list_reply)
+        talks, reply = ([talks], replies.foundry) if one else (talks, replies.texts)
         names = [where] if one else [f"{where}[{i}]" for i in range(len(talks))]
     if len(talks) > MAX_CONVERSATIONS:
-        raise BadRequest(
-            f"A request may carry {MAX_CONVERSATIONS} conversations, not {len(talks)}; send them in parts."
-        )
-    conversations = [_messages(t, name, limits) for t, name in zip(talks, names, strict=True)]
-    return Call(conversations, _sampling(parameters, limits), reply)
+        sentence = f"A request may carry {MAX_CONVERSATIONS} conversations, not {len(talks)}; send them in parts."
+        raise BadRequest(sentence, "input_data")
+    conversations = [conversation(t, name, limits) for t, name in zip(talks, names, strict=True)]
+    values = known(parameters, EVERYWHERE)
+    return Call(conversations, sampling(values, limits), reply, "input_data", stops(values))
 
 
-def openai_reply(answers: list[Answer], model: str) -> Any:
-    (answer,) = answers
-    message = {"role": "assistant", "content": answer.text}
-    choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": answer.finish_reason}
-    if answer.logprobs is not None:
-        told = [{"token": token, "logprob": value, "top_logprobs": []} for token, value in answer.logprobs]
-        choice["logprobs"] = {"content": told}
-    usage = {"prompt_tokens": answer.prompt_tokens, "completion_tokens": answer.completion_tokens}
-    return {
-        "object": "chat.completion",
-        "model": model,
-        "choices": [choice],
-        "usage": usage | {"total_tokens": answer.prompt_tokens + answer.completion_tokens},
-    }
-
-
-def foundry_reply(answers: list[Answer], _model: str) -> Any:
-    return {"output": answers[0].text}
-
-
-def list_reply(answers: list[Answer], _model: str) -> Any:
-    return [answer.text for answer in answers]
-
-
-def _object(value: Any, where: str) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise BadRequest(f'"{where}" must be an object, not {type(value).__name__}.')
-    return value
-
-
-def _list(value: Any, where: str) -> list[Any]:
-    if not isinstance(value, list) or not value:
-        raise BadRequest(f'"{where}" must be a list with at least one entry.')
-    return value
-
-
-def _messages(value: Any, where: str, limits: Limits) -> Messages:
-    messages: Messages = []
-    for i, message in enumerate(_list(value, where)):
-        role, content = (message.get("role"), message.get("content")) if isinstance(message, dict) else (None, None)
-        if isinstance(content, list):  # OpenAI's list of parts
-            texts = [p.get("text") if isinstance(p, dict) and p.get("type") == "text" else None for p in content]
-            content = None if None in texts else "".join(map(str, texts))
-        if role not in ROLES or not isinstance(content, str):
-            roles = ", ".join(ROLES)
-            raise BadRequest(f'"{where}" entry {i} must be {{"role": one of {roles}, "content": text}}.')
-        try:
-            content.encode()
-        except UnicodeEncodeError:
-            raise BadRequest(f'"{where}" entry {i} holds half a surrogate pair, which is not text.') from None
-        messages.append({"role": role, "content": content})
-    if messages[-1]["role"] != "user" or not messages[-1]["content"].strip():
-        raise BadRequest(f'"{where}" must end with a non-empty message of the user, which the model then answers.')
-    if (size := sum(len(m["content"]) for m in messages)) > limits.max_characters:
-        raise BadRequest(f'"{where}" has {size} characters; at most {limits.max_characters} are read.', 413)
-    return messages
-
-
-def _sampling(parameters: dict[str, Any], limits: Limits) -> Sampling:
-    values: dict[str, Any] = {}
-    for name, value in parameters.items():
-        if name in IGNORED or value is None or (name in NEUTRAL and value in NEUTRAL[name]):
-            continue
-        if name not in NAMES:
-            known = ", ".join(NAMES)
-            raise BadRequest(
-                f'The parameter "{name}" with the value {json.dumps(value)[:60]} is not offered; known are {known}.'
-            )
-        values[NAMES[name]] = value
-    tokens = _number(values, "max_tokens", limits.default_tokens, 1, limits.max_tokens, whole=True)
-    sample = values.get("do_sample")
-    if sample not in (None, True, False):
-        raise BadRequest('"do_sample" must be true or false.')
-    temperature = _number(values, "temperature", 1.0 if sample else 0.0, 0, 2)
-    top_p = _number(values, "top_p", 1.0, 0, 1)
-    seed = _number(values, "seed", 0, 0, 2**63 - 1, whole=True) if "seed" in values else None
-    return Sampling(int(tokens), 0.0 if sample is False else temperature, top_p, None if seed is None else int(seed))
-
-
-def _number(values: dict[str, Any], name: str, default: float, low: float, high: float, whole: bool = False) -> float:
-    value = values.get(name, default)
-    right_kind = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    if not right_kind or not low <= value <= high:  # NaN fails the comparison too
-        kind = "a whole number" if whole else "a number"
-        raise BadRequest(f'"{name}" must be {kind} from {low} to {high}, not {json.dumps(value)[:60]}.')
-    return float(value) if not whole else value
+def _names(keys: Any) -> list[str]:
+    return [str(key)[:60] for key in sorted(keys)[:8]]

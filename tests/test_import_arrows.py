@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OURS = {"scripts", "training", "serving", "flow", "eval", "data", "emulator", "tests"}
+OURS = {"scripts", "training", "convert", "serving", "flow", "eval", "data", "emulator", "tests"}
 MAY_IMPORT = {
     "scripts": {"scripts", "eval", "data"},
     "training": {"training"},
+    "convert": {"convert"},
     "serving": {"serving"},
     "flow": {"flow"},
     "eval": {"eval"},

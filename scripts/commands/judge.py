@@ -1,7 +1,7 @@
 """Is the model good enough: `live`, `deploy` at 0%, `judged`, `evaluate`, `gate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -103,6 +103,9 @@ def evaluate(
     at_once: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 16,
     metrics: Annotated[Path | None, typer.Option(help="Which evaluators run; default: eval/metrics.yaml.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Ask and score anew, whatever was kept before.")] = False,
+    engine: Annotated[
+        Literal["promptflow", "python"], typer.Option(help="What runs the flow; the answers are the same.")
+    ] = "promptflow",
     config: Config = None,
     out: Annotated[Path, typer.Option("--out", help="The score table.")] = Path("out/scores/candidate.jsonl"),
 ) -> None:
@@ -127,11 +130,13 @@ def evaluate(
         metrics=metrics,
         concurrency=at_once,
         fresh=fresh,
+        by=engine,
     )
     how = f" with {few_shot} examples" if few_shot else ""
     name = "exact_match" if "exact_match" in done.metrics else next(iter(done.metrics), None)
     score = f"{name.replace('_', ' ')} {done.metrics[name]:.3f}" if name else "no score"
     said = f"Evaluated {deployment}{how}: {score} over {done.rows} answers"
+    said += f", {done.blocked} of them refused by a content filter" if done.blocked else ""
     finish(done, out.with_suffix(".run.json"), said=said, then="python -m scripts gate")
 
 

@@ -71,6 +71,7 @@ def watchdog(
     """
     from datetime import timedelta
 
+    from scripts import autoscale
     from scripts.endpoint import Endpoint
     from scripts.rollout import watch as step
     from scripts.rollout.store import BlobStore
@@ -78,6 +79,8 @@ def watchdog(
     values = settings.load(config)
     done = step.watch(Endpoint(values), BlobStore(values), timedelta(minutes=stale_minutes), tell)
     good = done.action == "none"
+    if not good:
+        autoscale.settle_or_tell(values, tell)
     said = f"All is well with {done.endpoint}: {line(done.reason)}"
     if not good:
         said = f"Traffic of {done.endpoint} was taken back to {done.traffic or 'nobody'}: {line(done.reason)}"
@@ -86,10 +89,12 @@ def watchdog(
 
 
 def _take_back(values: settings.Settings, place: "Endpoint", wish: "Wish", out: Path) -> None:
+    from scripts import autoscale
     from scripts.rollout import back
     from scripts.rollout.store import BlobStore
 
     done = back.roll_back(place, lambda: BlobStore(values), wish, tell)
+    autoscale.settle_or_tell(values, tell)
     said = f"Traffic of {done.endpoint} is {done.traffic or 'nobody'}: {line(done.reason)}"
     kept = {"to": done.to, "state_kept": str(done.state_kept).lower(), "reason": line(done.reason)}
     finish(done, out, said=said, then="find out why", outputs=kept)

@@ -86,6 +86,7 @@ def _endpoint(settings: Settings, table: prices.Table, today: date) -> tuple[Sta
     serving = settings.serving
     rate = prices.rate(table, serving.instance_type, settings.location, "dedicated", today)
     what = f"endpoint with {serving.instance_count} × {serving.instance_type}"
+    what += f", under load up to {serving.scale.max_instances}" if serving.scale.on else ""
     amount = None if rate.per_hour is None else round(rate.per_hour * serving.instance_count * HOURS_A_MONTH, 2)
     said = f"from the first release on: {rate.said}. {rate.warning}".strip()
     return Standing(what=what, basis="standing", a_month=amount, said=said.rstrip(".")), rate.looked_up

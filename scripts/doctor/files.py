@@ -37,8 +37,9 @@ def files(context: Context) -> Iterator[tuple[Path, Reads]]:
 
     settings = context.settings
     yield settings.rollout_policy, rollout.load
-    yield settings.training_environment.conda_file, _exists
-    yield settings.serving_environment.conda_file, _exists
+    for image in (settings.training_environment, settings.serving_environment):
+        for file in image.files:
+            yield file, _exists
     yield operate.RETRAIN, _retrain
     yield operate.REAP, lambda path: operate.load(operate.Reap, path)
     yield gate.DEFAULT_POLICY, gate.load_policy

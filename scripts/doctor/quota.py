@@ -87,7 +87,9 @@ def needs_of(settings: Settings, sizes: Iterable[Any]) -> list[Need]:
         entity = known[size.lower()]
         vcpus = int(quota.value(entity, "v_cp_us", "vCPUs"))
         if where == "serving.instance_type":
-            vcpus = COLOURS * quota.serving_vcpus(size, vcpus, serving.instance_count)
+            # A rollout gives the new colour as many as the live one has, which autoscale may have made the most.
+            most = max(serving.instance_count, serving.scale.max_instances)
+            vcpus = COLOURS * quota.serving_vcpus(size, vcpus, most)
         elif settings.compute.tier == "low_priority":
             continue
         found.append(Need(where, size, str(entity.family), vcpus))

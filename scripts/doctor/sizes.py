@@ -1,13 +1,13 @@
 """Will Azure still have the VM sizes of the settings? What it takes away, and when, is data (retired.yaml)."""
 
-from scripts import retired
+from scripts import retired, tiers
 from scripts.doctor.context import Context
 from scripts.errors import InvalidInput
 from scripts.settings import Settings
 
 
 def check(context: Context) -> str:
-    """Raises InvalidInput naming each size that is gone; what will go is told."""
+    """Raises InvalidInput naming each size that is gone, or that its tier does not run on; what will go is told."""
     gone, going, fine = [], [], []
     today = retired.today()
     for where, size in sizes_of(context.settings).items():
@@ -21,6 +21,7 @@ def check(context: Context) -> str:
             going.append(f"{size} goes on {found.date}")
     if gone:
         raise InvalidInput(f"{context.config}: {'; '.join(gone)}.")
+    tiers.check_size(context.settings)
     return "; ".join([f"no retirement is announced of {' and '.join(sorted(set(fine)))}"] * bool(fine) + going)
 
 

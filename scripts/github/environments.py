@@ -4,7 +4,7 @@ import datetime as dt
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -43,6 +43,9 @@ class Role(Part):
     why: Text
     actions: list[Text] = []
     replaces: str = ""  # the wider right that it spares
+    when: Literal["always", "collecting", "filtering", "scaling"] = (
+        "always"  # where the settings have deployments do so
+    )
 
 
 class Azure(Part):

@@ -11,6 +11,7 @@ from scripts.settings import Settings
 if TYPE_CHECKING:
     from eval.verdict import MetricResult, Verdict
 
+FAILED = ("model_error", "blocked")  # no answer, by the model or by the filter that guards it
 OLD_DAYS = 14  # an evaluation that is older says nothing about now
 
 
@@ -36,7 +37,7 @@ def score(settings: Settings, live: Live, table: Path, now: datetime) -> Fresh:
 
 
 def _beside(metric: "MetricResult", rows: list[tuple[float | None, str, str]]) -> Fresh:
-    """A model's own failure scores the worst there is; a failure of the network nothing."""
+    """A model's own failure, or a content filter's refusal, scores the worst there is; one of the network nothing."""
     import numpy as np
 
     from eval.stats import Sample, mean_interval
@@ -49,9 +50,9 @@ def _beside(metric: "MetricResult", rows: list[tuple[float | None, str, str]]) -
     bounds = (0.0, 1.0) if binary or all(0 <= value <= 1 for value in given) else (min(given), max(given))
     worst = bounds[0] if sign > 0 else bounds[1]
     values = [
-        (worst if status == "model_error" else value, cluster)
+        (worst if status in FAILED else value, cluster)
         for value, cluster, status in rows
-        if status == "model_error" or (status == "ok" and value is not None)
+        if status in FAILED or (status == "ok" and value is not None)
     ]
     if len(values) < 2 or bounds[0] == bounds[1]:
         return Fresh(why_none="hardly any fresh row has a score")

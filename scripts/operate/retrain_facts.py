@@ -157,4 +157,6 @@ def _verdicts(ml: "MLClient", name: str) -> dict[str, str]:
         tagged = [version.tags or {} for version in ml.models.list(name=name, list_view_type=ListViewType.ALL)]
     except ResourceNotFoundError:
         return {}
-    return {str(tags["job"]): " ".join(str(tags.get("verdict", "")).split()) for tags in tagged if tags.get("job")}
+    said = [(str(tags["job"]), " ".join(str(tags.get("verdict", "")).split())) for tags in tagged if tags.get("job")]
+    # A job's model and what `quantise` made of it share the job: one of them judged is the job judged.
+    return {job: verdict for job, verdict in said if verdict}

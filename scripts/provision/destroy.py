@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 from azure.core.exceptions import ResourceNotFoundError
 
-from scripts import azure_ml, records
+from scripts import autoscale, azure_ml, records
 from scripts.errors import InvalidInput
 from scripts.github import environments
+from scripts.live import COLOURS
 from scripts.provision import alerts, definitions, foundation, names, providers, roles, workplace
 from scripts.provision.place import Place
 from scripts.provision.resource import Resource
@@ -67,9 +68,25 @@ def _all(place: Place) -> list[Resource]:
         *(foundation.identity(place, user, "") for user in users),
         *workplace.workplace(place),
         *alerts.resources(place),
+        *(autoscale_of(place, colour) for colour in COLOURS),
     ]
     every = [*found, *definitions.resources(wanted), *(each.resource() for each in wanted)]
     return [resource for resource in every if resource.kind != "resource group"]
+
+
+def autoscale_of(place: Place, colour: str) -> Resource:
+    """What scripts/autoscale.py gave a colour; provision makes none."""
+    known, group = place.monitor.autoscale_settings, place.settings.resource_group
+    name = autoscale.setting_name(place.settings, colour)
+    return Resource(
+        "autoscale setting",
+        name,
+        lambda: known.get(group, name),
+        lambda: None,
+        where=group,
+        stays=names.foreign,
+        remove=lambda: known.delete(group, name),
+    )
 
 
 def _remove(resource: Resource, *, delete: bool) -> Removed | None:

@@ -20,7 +20,7 @@ NEEDS = {
     "federated credential": ("Microsoft.ManagedIdentity",),
     "container registry": ("Microsoft.ContainerRegistry",),
     **dict.fromkeys(("workspace", "compute cluster", "environment", "endpoint"), (LEARNING,)),
-    **dict.fromkeys(("diagnostic setting", "action group", "metric alert"), (LEARNING, INSIGHTS)),
+    **dict.fromkeys(("diagnostic setting", "action group", "metric alert", "autoscale setting"), (LEARNING, INSIGHTS)),
     "role assignment": ("Microsoft.ManagedIdentity", LEARNING),
 }
 

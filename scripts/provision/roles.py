@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from pydantic import BaseModel, ConfigDict
@@ -41,14 +41,10 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class WorkloadRole(Wanted):
-    when: Literal["always", "collecting", "filtering"] = "always"
-
-
 class Workload(Part):
     identity: str
     may: str
-    roles: list[WorkloadRole]
+    roles: list[Wanted]
 
 
 class Workloads(Part):
@@ -133,14 +129,20 @@ def workloads(path: Path = FILE) -> Workloads:
     return yaml_files.read(Workloads, path, "the file of the workloads' roles")
 
 
-def workload_grants(place: Place) -> list[Grant]:
-    """The roles of the cluster's identity and of the endpoint's."""
+def called_for(place: Place) -> dict[str, bool]:
+    """Which roles the settings call for, by their `when`."""
     serving = place.settings.serving
-    wanted = {
+    return {
         "always": True,
         "collecting": any(serving.collect.collections.values()),
         "filtering": serving.content_filter == "azure" and bool(serving.content_safety_id),
+        "scaling": serving.scale.on,
     }
+
+
+def workload_grants(place: Place) -> list[Grant]:
+    """The roles of the cluster's identity and of the endpoint's."""
+    wanted = called_for(place)
     return [
         Grant(getattr(place.settings, each.identity), role, place)
         for each in workloads().workloads
@@ -151,12 +153,14 @@ def workload_grants(place: Place) -> list[Grant]:
 
 def github_grants(place: Place, side: GitHubSide) -> list[Grant]:
     """The roles of the identities that GitHub's environments sign in as."""
+    wanted = called_for(place)
     return [
         Grant(names.github_identity(each.name), role, place)
         for each in side.environments
         if each.azure
         for role in each.azure.roles
         if role.scope != LOG or place.settings.log_analytics_workspace_id
+        if wanted[role.when]
     ]
 
 

@@ -101,17 +101,29 @@ def cluster(place: Place) -> Resource:
 
 
 def environment(place: Place, image: Image) -> Resource:
-    from azure.ai.ml.entities import Environment
+    from azure.ai.ml.entities import BuildContext, Environment
 
     version = environment_version(image)
-    wanted = Environment(name=image.name, version=version, image=image.image, conda_file=str(image.conda_file))
+    if image.build and image.routes:
+        routes = image.routes
+        wanted = Environment(
+            name=image.name,
+            version=version,
+            build=BuildContext(path=str(image.build), dockerfile_path="Dockerfile"),
+            inference_config={
+                f"{what}_route": {"path": getattr(routes, what), "port": routes.port}
+                for what in ("liveness", "readiness", "scoring")
+            },
+        )
+    else:
+        wanted = Environment(name=image.name, version=version, image=image.image, conda_file=str(image.conda_file))
     return Resource(
         "environment",
         f"{image.name}:{version}",
         lambda: place.ml.environments.get(image.name, version),
         lambda: place.ml.environments.create_or_update(wanted),
         where=place.settings.workspace,
-        why=f"what {image.conda_file} asks for",
+        why=f"what {image.files[0]} asks for",
     )
 
 
@@ -145,6 +157,9 @@ def endpoint(place: Place) -> Resource:
 
 def environment_version(image: Image) -> str:
     """The version is the content, so that changing a dependency makes a new environment and nothing else does."""
-    if not Path(image.conda_file).is_file():
-        raise InvalidInput(f"{image.conda_file}: the conda file of environment {image.name} is missing.")
-    return digests.of_values(image.image, digests.of_file(image.conda_file))[:12]
+    for file in image.files:
+        if not file.is_file():
+            raise InvalidInput(f"{file}: this file of environment {image.name} is missing.")
+    if image.build and image.routes:
+        return digests.of_values(digests.of_folder(image.build), image.routes.model_dump_json())[:12]
+    return digests.of_values(str(image.image), digests.of_file(Path(str(image.conda_file))))[:12]

@@ -68,6 +68,8 @@ def facts(records: Records) -> list[Fact]:
     shown.append(Fact("Time in all", text.duration(total), stages))
     if records.training and records.training.cost:
         shown.append(_paid(records.training.cost))
+    if records.candidate and records.candidate.tier:
+        shown.append(Fact("Served by", f"tier {records.candidate.tier}", records.candidate.instance_type or text.NONE))
     shown.append(_fallback(records))
     return shown
 

@@ -131,6 +131,7 @@ class Deployment(Record):
     model: str | None = None
     model_digest: str | None = None
     instance_type: str | None = None
+    tier: str | None = None
     weight: int | None = None
     smoke: Annotated[dict[str, Any], BeforeValidator(_null_to_dict)] = {}
 

@@ -38,11 +38,12 @@ def fresh(verdict: "Verdict", policy: Policy, now: datetime) -> None:
         )
 
 
-def roomy(settings: Settings, endpoint: Endpoint, stable: str, candidate: str) -> None:
-    """Raises Refused when the quota has no room for as many instances of the candidate as the stable has."""
+def roomy(settings: Settings, endpoint: Endpoint, stable: str, candidate: str, least: int = 1) -> None:
+    """Raises Refused when the quota has no room for as many instances of the candidate as the stable has, or for the
+    `least` that autoscale gives to what is live."""
     deployed = endpoint.deployments()
     mine, other = deployed[candidate], deployed.get(stable)
-    have, need = int(mine.instance_count or 1), int(other.instance_count or 1) if other else 1
+    have, need = int(mine.instance_count or 1), max(int(other.instance_count or 1) if other else 1, least)
     if need > have:
         room.check(settings, f"Deployment {candidate} at 100 %", str(mine.instance_type), need, have)
 
@@ -52,7 +53,7 @@ def by_azure(settings: Settings, policy: Policy) -> Callable[[str, str, datetime
     be counted. Raises Refused with what Azure said."""
 
     def check(stable: str, candidate: str, now: datetime) -> None:
-        roomy(settings, Endpoint(settings), stable, candidate)
+        roomy(settings, Endpoint(settings), stable, candidate, settings.serving.scale.min_instances)
         if policy.evidence != "users":
             return
         try:

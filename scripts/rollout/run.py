@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scripts import records, sample_requests
+from scripts import autoscale, records, sample_requests
 from scripts.endpoint import Endpoint, Requests
 from scripts.rollout.approval import Approval
 from scripts.rollout.begin import Wanted, begin, carry_on
@@ -51,8 +51,9 @@ def run(settings: Settings, wanted: Wanted, sources: Sources, tell: Tell) -> rec
     if isinstance(mine, RolloutState):
         return record_of(mine).model_copy(update={"reason": f"nothing to do, {found}"})
     tell(f"{mine.state.candidate}: {found}")
+    autoscale.settle(settings, rolling_out=True)
     with _executor(settings, endpoint, mine, wanted.policy, sources, tell, grader) as executor:
-        return record_of(executor.run())
+        return _ended(settings, executor.run(), tell)
 
 
 def start(settings: Settings, wanted: Wanted) -> records.Rollout:
@@ -70,8 +71,16 @@ def tick(
     """Do what can be done now for the rollout that is under way. Raises Refused when there is none."""
     endpoint, grader = Endpoint(settings), grader_of(policy)
     mine = carry_on(endpoint.name, BlobStore(settings), policy, approval)
+    autoscale.settle(settings, rolling_out=True)
     with _executor(settings, endpoint, mine, policy, sources, tell, grader) as executor:
-        return record_of(executor.tick_or_aside())
+        return _ended(settings, executor.tick_or_aside(), tell)
+
+
+def _ended(settings: Settings, at: RolloutState, tell: Tell) -> records.Rollout:
+    """The record; of a rollout that has ended the instance counts are the live colour's own affair again."""
+    if not at.under_way:
+        autoscale.settle_or_tell(settings, tell)
+    return record_of(at)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ def main() -> int:
     from eval.prompts import read_prompts
 
     rows = [{"input_data": p.text, "chat_history": p.history, "few_shot": 0} for p in read_prompts(Path(prompts))]
-    seconds, answers = {"ours": ours, "bare": bare}.get(how, promptflows)(rows, how)
+    seconds, answers = {"ours": ours, "python": plain, "bare": bare}.get(how, promptflows)(rows, how)
     if len(answers) != len(rows) or set(answers) != {'{"category":"billing"}'}:
         raise SystemExit(f"✗ {how}: not every prompt was answered: there is nothing to measure")
     print(seconds, flush=True)
@@ -32,6 +32,19 @@ def ours(rows: list[dict[str, Any]], _how: str) -> tuple[float, list[str]]:
     """The flow through our pool, each answer kept in a ledger."""
     import promptflow.executor  # noqa: F401
 
+    return _through("promptflow", rows)
+
+
+def plain(rows: list[dict[str, Any]], _how: str) -> tuple[float, list[str]]:
+    """The same without prompt flow: `--engine python`."""
+    import httpx  # noqa: F401
+    import jsonschema  # noqa: F401
+    import tenacity  # noqa: F401
+
+    return _through("python", rows)
+
+
+def _through(by: Any, rows: list[dict[str, Any]]) -> tuple[float, list[str]]:
     from eval.batch import Flow
     from eval.ledger import Ledger
 
@@ -45,7 +58,7 @@ def ours(rows: list[dict[str, Any]], _how: str) -> tuple[float, list[str]]:
                 kept.add(str(number), output)
                 return True
 
-            Flow().run(rows, {}, concurrency=AT_ONCE, on_output=take)
+            Flow(by=by).run(rows, {}, concurrency=AT_ONCE, on_output=take)
         return time.monotonic() - started, list(answers.values())
 
 

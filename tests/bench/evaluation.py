@@ -23,6 +23,7 @@ FAST, USUAL = 0.05, 1.0  # seconds an answer takes
 ROUNDS = 3
 LIMIT = 0.10
 OTHERS = {
+    "python": "the same flow without prompt flow, --engine python",
     "default": "promptflow's batch run, default settings",
     "async": "promptflow's batch run, batch_use_async",
     "async-16": "promptflow's batch run, batch_use_async, 16 workers",

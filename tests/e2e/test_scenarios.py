@@ -5,11 +5,13 @@ In this order, as a team would live through it, and because the second release t
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 
 from tests.workflows.repository import copy
@@ -108,6 +110,31 @@ def test_nothing_tried_to_leave_the_machine(both: Both) -> None:
     """The file must be where we look, or the test proves nothing."""
     assert list(both.home.rglob("requests.jsonl")), "no request log: was it a run of the local Azure ML?"
     assert [line for path in both.home.rglob("refused.jsonl") for line in path.read_text().splitlines()] == []
+
+
+def test_make_chat_talks_to_what_the_releases_left(both: Both) -> None:
+    """With the local Azure ML started for it, and stopped by the Ctrl-C that ends the page's server."""
+    environment = {**os.environ, "EMULATOR_HOME": str(both.home / "run"), "ENDPOINT_SCORING_URI": ""}
+    chat = subprocess.Popen(
+        ["bash", "chat.sh", "--port", "0"],
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert chat.stdout
+    try:
+        said = next((line for line in chat.stdout if "http://127.0.0.1:" in line), "")
+        url = next(word for word in said.split() if word.startswith("http://"))
+        with (ROOT / "data/tickets.jsonl").open(encoding="utf-8") as tickets:  # one that training has seen
+            messages = json.loads(next(tickets))["messages"][:-1]
+        reply = httpx.post(f"{url}api/chat", json={"messages": messages}, timeout=120, trust_env=False)
+        colours = httpx.get(f"{url}api/settings", trust_env=False).json()["colours"]
+    finally:
+        os.killpg(chat.pid, signal.SIGINT)
+        told, _ = chat.communicate(timeout=90)
+    result = json.loads(reply.text.strip().splitlines()[-1].removeprefix("data: "))
+    assert (result["status"], result["deployment"]) == ("ok", "green"), result["detail"]
+    assert set(json.loads(result["answer"])) == {"category", "priority", "product", "order_id"}
+    assert set(colours) == {"blue", "green"} and colours["green"].startswith("ticket-triage:")
+    assert chat.returncode == 0 and "Stopped the local Azure ML" in told
 
 
 class TestRollback:

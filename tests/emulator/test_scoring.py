@@ -26,17 +26,28 @@ slow = pytest.mark.slow
 HEADER = "azureml-model-deployment"
 SCORE = """
 import json, os, time
+import flask
 from azureml_inference_server_http.api.aml_response import AMLResponse
 def init():
     pass
 def run(raw):
     asked = json.loads(raw)
+    if "events" in asked:
+        return flask.Response(events(asked["events"], asked["mark"]), mimetype="text/event-stream")
     time.sleep(asked.get("sleep", 0))
     if asked.get("raise"):
         raise ValueError("no")
     if "status" in asked:
         return AMLResponse({"said": "so"}, asked["status"], json_str=True)
     return {"colour": os.environ["COLOUR"], "threads": os.environ["GUNICORN_CMD_ARGS"]}
+def events(count, mark):
+    said = 0
+    try:
+        for said in range(count):
+            yield b"data: %d\\n\\n" % said
+            time.sleep(0.1)
+    finally:
+        open(mark, "w").write(str(said))
 """
 
 
@@ -320,3 +331,57 @@ def test_sixteen_slow_requests_do_not_wait_for_each_other(ml_client: Any, client
         assert time.monotonic() - quick < 1.0
         assert {sleeper.result() for sleeper in sleepers} == {200}
     assert time.monotonic() - started < 6
+
+
+@slow
+def test_a_stream_goes_on_piece_by_piece_and_counts_once(
+    ml_client: Any, client: httpx.Client, pair: str, emulator_settings: Settings, tmp_path: Path
+) -> None:
+    traffic(ml_client, pair, {"blue": 100})
+    before, started = len(rows(emulator_settings.home, pair)), time.monotonic()
+    asked = {"events": 10, "mark": str(tmp_path / "mark")}
+    with client.stream("POST", "/score", json=asked) as answer:
+        assert (answer.status_code, answer.headers[HEADER]) == (200, "blue")
+        parts = [(time.monotonic() - started, line) for line in answer.iter_lines() if line]
+    assert [line for _, line in parts] == [f"data: {n}" for n in range(10)]
+    assert parts[-1][0] - parts[0][0] > 0.6, "it was collected first"
+    assert rows(emulator_settings.home, pair)[before:] == [("blue", 200, 200, 0)]
+
+
+@slow
+def test_the_time_limit_holds_for_a_stream(deploy: Deploy, pair: str, client: httpx.Client, tmp_path: Path) -> None:
+    deploy(pair, "slow", request_timeout_ms=1500, max_concurrent_requests_per_instance=1)
+    asked = {"events": 100, "mark": str(tmp_path / "mark")}
+    said = []
+    with (
+        pytest.raises(httpx.RemoteProtocolError),
+        client.stream("POST", "/score", json=asked, headers={HEADER: "slow"}) as answer,
+    ):
+        for line in answer.iter_lines():
+            said.append(line)
+    assert 20 < len(said) < 40
+    assert client.post("/score", json={}, headers={HEADER: "slow"}).status_code == 200, "the slot was not given back"
+
+
+@slow
+@pytest.mark.parametrize("events", [200, 0])
+def test_a_client_that_leaves_takes_the_containers_work_along(
+    ml_client: Any, client: httpx.Client, pair: str, emulator_settings: Settings, tmp_path: Path, events: int
+) -> None:
+    """In the middle of a stream the container's own connection ends; before an answer the slot is free and the log
+    says 499."""
+    traffic(ml_client, pair, {"blue": 100})
+    before, mark = len(rows(emulator_settings.home, pair)), tmp_path / "mark"
+    if events:
+        with client.stream("POST", "/score", json={"events": events, "mark": str(mark)}) as answer:
+            next(answer.iter_lines())
+        until = time.monotonic() + 5
+        while not mark.exists() or not mark.read_text():
+            assert time.monotonic() < until, "the container goes on for nobody"
+            time.sleep(0.05)
+        assert int(mark.read_text()) < 20
+        assert rows(emulator_settings.home, pair)[before:] == [("blue", 200, 200, 0)]
+    else:
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/score", json={"sleep": 3}, timeout=0.5)
+        assert rows(emulator_settings.home, pair)[before:] == [("blue", 499, 0, 0)]

@@ -42,7 +42,10 @@ class Handler(BaseHTTPRequestHandler):
         reply = {"choices": [{"message": {"role": "assistant", "content": answer}}]}
         reply["usage"] = {"prompt_tokens": 10, "completion_tokens": 2}
         status = stub.statuses.get(text, 200)
-        data = json.dumps(reply if status == 200 else {"error": "sorry"}).encode()
+        error: object = "sorry"
+        if status == "blocked":
+            status, error = 400, {"code": "content_filter", "message": "no"}
+        data = json.dumps(reply if status == 200 else {"error": error}).encode()
         with stub.lock:
             stub.now -= 1
         self.send_response(status)

@@ -1,5 +1,6 @@
 """The decider: what passes, what fails, what stays undecided, and what no evidence may ever do."""
 
+import json
 from datetime import UTC, datetime
 
 import numpy as np
@@ -8,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eval.decide import decide
+from eval.errors import EvalError
 from eval.policy import LatencyPolicy, MetricPolicy, Policy, SlicePolicy
 from eval.scores import ScoreRow
+from eval.verdict import parse_verdict
 
 POLICY = Policy(metrics=[MetricPolicy(name="exact_match", kind="binary", margin=0.05, min_drop=0.02)])
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -129,6 +132,29 @@ def test_a_verdict_without_both_models_is_not_bound():
     assert decide(GOOD, GOOD, POLICY, candidate_model="a", baseline_model="b").bound
     assert not decide(GOOD, GOOD, POLICY, candidate_model="a").bound
     assert not decide(GOOD, GOOD, POLICY).bound
+
+
+def test_a_refused_answer_counts_as_the_models_and_is_counted_by_name():
+    def judged(status):
+        bad = [row.model_copy(update={"status": status, "metrics": {}}) for row in GOOD[:40]]
+        return decide(bad + GOOD[40:], GOOD, POLICY)
+
+    blocked, failed = judged("blocked"), judged("model_error")
+    assert blocked.outcome == "fail" and blocked.metrics == failed.metrics
+    counts = blocked.counts.candidate
+    assert (counts.blocked, counts.model_errors, counts.infra_errors) == (40, 0, 0)
+    assert blocked.caveats == ["40 of the candidate's 100 answers were refused by a content filter and count as wrong."]
+    assert failed.caveats == [] and blocked.intact()
+
+
+def test_a_verdict_from_before_refusals_were_counted_is_still_whole():
+    old = json.loads(decide(GOOD, GOOD, POLICY).model_dump_json())
+    for side in old["counts"].values():
+        del side["blocked"]
+    assert parse_verdict(json.dumps(old), "old").intact()
+    old["counts"]["candidate"]["blocked"] = 3
+    with pytest.raises(EvalError, match="does not fit"):
+        parse_verdict(json.dumps(old), "edited")
 
 
 def test_a_model_error_scores_worst():

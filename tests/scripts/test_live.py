@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.errors import Refused
-from scripts.live import COLOURS, idle_colour
+from scripts.live import COLOURS, idle_colour, model_name
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,17 @@ def test_the_idle_colour_never_has_traffic(traffic: dict[str, int]) -> None:
     assert idle not in traffic
     assert idle in COLOURS
     assert stable in ("", *traffic)
+
+
+@pytest.mark.parametrize(
+    ("identity", "name"),
+    [
+        ("/subscriptions/s/resourceGroups/g/providers/P/workspaces/w/models/tickets/versions/3", "tickets:3"),
+        ("azureml://registries/azureml/models/Phi-4-mini/versions/1", "Phi-4-mini:1"),
+        ("azureml:tickets:3", ""),
+        ("None", ""),
+        ("/models/versions/3", ""),
+    ],
+)
+def test_a_deployments_model_is_named_as_people_name_it(identity: str, name: str) -> None:
+    assert model_name(identity) == name

@@ -160,7 +160,13 @@ USES: dict[tuple[str, str], Callable[[World], object] | None] = {
     ): None,  # the service refuses, not Azure ML (docs/content-filter.md)
 }
 IN_DATA = [
-    *((each.name, role.name) for each in environments.load().environments if each.azure for role in each.azure.roles),
+    *(
+        (each.name, role.name)
+        for each in environments.load().environments
+        if each.azure
+        for role in each.azure.roles
+        if role.when != "scaling"  # the demo's settings scale nothing: tests/scripts/test_tiers.py has who gets it
+    ),
     *(
         (each.identity, role.name)
         for each in workloads(ROOT / "scripts/provision/workloads.yaml").workloads

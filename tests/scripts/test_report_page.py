@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 
 from scripts.report import build
+from tests.browser import FLAGS, find
 
 FIXTURES = Path(__file__).parent / "fixtures" / "report"
 SCENARIOS = ("promoted", "refused", "rollback")
@@ -220,17 +220,14 @@ def test_out_may_be_a_file_or_a_folder(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [360, 420, 800, 1200])
 def test_nothing_is_wider_than_the_window(tmp_path: Path, width: int) -> None:
-    browser = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-    if browser is None:
-        pytest.skip("no Chromium on this machine: the layout is not measured")
+    browser = find()
     build(FIXTURES / "rollback", tmp_path)
     (tmp_path / "frame.html").write_text(
         f'<iframe id="f" src="index.html" style="width:{width}px;height:900px;border:0" onload="'
         "const d=this.contentDocument.documentElement;document.title=d.scrollWidth+'/'+d.clientWidth\"></iframe>"
     )
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-    flags += ["--disable-background-networking", "--disable-component-update", "--allow-file-access-from-files"]
-    flags += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,1000", "--dump-dom"]
+    flags = [*FLAGS, "--allow-file-access-from-files", f"--user-data-dir={tmp_path / 'profile'}"]
+    flags += ["--window-size=1400,1000", "--dump-dom"]
     page = (tmp_path / "frame.html").as_uri()
     done = subprocess.run([browser, *flags, page], capture_output=True, text=True, timeout=120, check=False)
     measured = re.search(r"<title>(\d+)/(\d+)</title>", done.stdout)

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 import torch
 from batcher import Batcher
-from decoding import Request, Sampling, choose
-from engine import BLOCK, Engine, context, pack_linears, stop_ids
+from decoding import Request, Sampling, choose, likeliest
+from engine import BLOCK, Engine, context, stop_ids
+from hypothesis import given
+from hypothesis import strategies as st
+from packing import pack_linears
 from tiny_models import make_model
 
 KINDS: dict[str, Callable[[], Any]] = {
@@ -96,6 +99,15 @@ def test_sampling_is_repeatable_and_independent_of_the_batch() -> None:
     assert together[0].answer == first.answer != alone(model, asked[0], 20)
 
 
+@given(st.integers(1, 5), st.sampled_from([1, 7, 255, 256, 257, 512, 1003]), st.integers(0, 10**6))
+def test_the_likeliest_is_torchs_own_the_first_of_equals_too(rows: int, size: int, seed: int) -> None:
+    numbers = torch.randint(-4, 5, (rows, size), generator=torch.Generator().manual_seed(seed))
+    logits = numbers.to(torch.bfloat16)
+    assert likeliest(logits).tolist() == logits.argmax(-1).tolist()
+    spread = torch.randn(rows, size, generator=torch.Generator().manual_seed(seed))
+    assert likeliest(spread).tolist() == spread.argmax(-1).tolist()
+
+
 def test_top_p_keeps_the_smallest_sufficient_set() -> None:
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
     drawn = {choose(logits, [Request([1], Sampling(1, temperature=1.0, top_p=0.7, seed=s))])[0] for s in range(60)}
@@ -168,6 +180,24 @@ def test_padding_does_not_push_a_longrope_model_over_its_length() -> None:
     asked = [*prompts(3, 30), [7] * 95]
     got = answers(Batcher(lambda: Engine(model, 4, 0), max_batch=4), asked, [5, 5, 5, 4])
     assert [r.answer for r in got] == [alone(model, p, r.sampling.max_tokens) for p, r in zip(asked, got, strict=True)]
+
+
+def test_queries_keys_and_values_are_computed_together_with_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {"hidden_size": 576, "num_attention_heads": 9, "num_key_value_heads": 3, "num_hidden_layers": 2}
+    one, apart = (make_model("llama", **sizes).to(torch.bfloat16) for _ in range(2))
+    ids = torch.tensor([[1, 2, 3, 4], [7, 8, 9, 10]])
+    if not pack_linears(one):
+        pytest.skip("this machine has no packed bf16 products")
+    monkeypatch.setattr("packing.TOGETHER", ())
+    assert pack_linears(apart)
+    names = [{type(module).__name__ for module in model.modules()} for model in (one, apart)]
+    assert ["First" in each for each in names] == [True, False]
+    with torch.no_grad():
+        assert torch.equal(one(ids).logits, apart(ids).logits)
+        attention = one.model.layers[0].self_attn
+        first, other = torch.randn(2, 1, 2, 576).to(torch.bfloat16)
+        attention.q_proj(first)
+        assert torch.equal(attention.v_proj(other), apart.model.layers[0].self_attn.v_proj(other))
 
 
 @pytest.mark.slow

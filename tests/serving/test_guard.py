@@ -82,6 +82,39 @@ def test_a_blocked_answer_is_empty_and_so_are_its_probabilities(
     ]
 
 
+def streamed(body: dict[str, Any]) -> list[Any]:
+    said = score.run(json.dumps({**body, "stream": True})).get_wsgi_response  # the events, without a server around
+    response = said({"REQUEST_METHOD": "POST"})[0]
+    events = b"".join(response).decode().split("\n\n")
+    return [each if each == "[DONE]" else json.loads(each) for event in events if (each := event[6:])]
+
+
+@pytest.mark.parametrize("more", [{}, {"logprobs": True}])
+def test_of_a_stream_nothing_goes_out_that_was_not_looked_at(
+    served: Service, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
+) -> None:
+    body = {"messages": USER, "max_tokens": 40, **more}
+    monkeypatch.setattr(score, "service", replace(served, screen=Screen.from_environment({"CONTENT_FILTER": "off"})))
+    plain = ask(body)[1]["choices"][0]["message"]["content"]
+    bad = plain[-8:]
+    seen: list[str] = []
+
+    def judge(text: str, where: Where) -> Finding | None:
+        seen.append(text)
+        return FOUND if where == "answer" and bad in text else None
+
+    judged_by(judge, served, monkeypatch)
+    monkeypatch.setattr(score, "service", replace(score.service, screen=replace(score.service.screen, window=8)))  # type: ignore[type-var,union-attr]
+    *chunks, last, done = streamed(body)
+    assert (last["choices"][0]["finish_reason"], done) == ("content_filter", "[DONE]")
+    out = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks)
+    told = [token for chunk in chunks for token in (chunk["choices"][0].get("logprobs") or {"content": []})["content"]]
+    assert plain.startswith(out)
+    assert len(out) <= plain.index(bad)
+    assert told == [], "a token's text stands beside its probability"
+    assert bad in seen[-1]
+
+
 @pytest.mark.parametrize("where", ["prompt", "answer"])
 def test_nobody_could_judge_is_503_and_when_to_come_back(
     served: Service, monkeypatch: pytest.MonkeyPatch, where: Where

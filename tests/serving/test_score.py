@@ -30,7 +30,7 @@ def test_all_shapes_give_the_same_answer(served: Service) -> None:
     answer = openai["choices"][0]["message"]["content"]
     assert status == 200
     assert openai["usage"]["prompt_tokens"] == len(served.prompts.encode(user))
-    assert openai["model"] == "tiny"
+    assert openai["model"] == served.name
     parameters = {"max_new_tokens": 12}
     assert ask({"input_data": ["the hat"], "params": parameters}) == (200, [answer])
     assert ask({"input_data": {"input_string": user, "parameters": parameters}}) == (200, {"output": answer})
@@ -73,7 +73,8 @@ def test_bad_requests_are_400(body: str) -> None:
     status, reply = ask(body)
     assert status == 400
     assert set(reply) == {"error"}
-    assert set(reply["error"]) == {"code", "message"}
+    assert set(reply["error"]) == {"code", "message", "type", "param"}
+    assert reply["error"]["param"]
 
 
 def test_too_slow_is_504_and_leaves_the_batch(served: Service, monkeypatch: pytest.MonkeyPatch) -> None:
