@@ -117,7 +117,8 @@ def evaluate(
             uri,
             out,
             model_digest=judged.digest,
-            serving=f"serverless {name}",
+            # An answer that a filter let through is no answer of an endpoint with another filter.
+            serving=f"serverless {name}, filter {endpoints.filters(values, name)}",
             few_shot=few_shot,
             repeats=repeats,
             metrics=metrics,

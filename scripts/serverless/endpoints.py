@@ -70,9 +70,9 @@ def deploy_model(
         with azure_ml.explained(what), azure_ml.waiting(what):
             wanted = ServerlessEndpoint(name=name, model_id=model_id(ml, settings, model), tags=tags)
             ml.serverless_endpoints.begin_create_or_update(wanted).result()
-    if _filters(settings, name) != content_filter:
+    if filters(settings, name) != content_filter:
         _set_filter(settings, name, tags, content_filter=content_filter)
-    if _filters(settings, name) != content_filter:
+    if filters(settings, name) != content_filter:
         raise AzureFailed(f"Endpoint {name} was told content filter {content_filter} and says otherwise.")
     checked = probe(settings, name, smoke)
     if checked.failures or not checked.requests:
@@ -178,7 +178,7 @@ def _resource_id(settings: Settings, name: str) -> str:
     return f"{workspace_id(settings)}/serverlessEndpoints/{name}"
 
 
-def _filters(settings: Settings, name: str) -> bool:
+def filters(settings: Settings, name: str) -> bool:
     """Whether Azure says that the content filter is on."""
     with azure_ml.explained(f"Reading the content filter of {name}"):
         found = _management(settings).resources.get_by_id(_resource_id(settings, name), api_version=FILTER_VERSION)
