@@ -23,6 +23,8 @@ PROBE = {"failureThreshold": 30, "timeout": "PT2S", "period": "PT10S", "initialD
 SETTINGS = {
     "GUNICORN_CMD_ARGS": "--threads 16 --keep-alive 75",
     "MAX_BATCH_SIZE": "16",
+    "MAX_QUEUED_REQUESTS": "64",
+    "CONTENT_FILTER": "off",  # the service's own is in front (content_safety.py), and can be switched off
     "GOMP_SPINCOUNT": "5000",
 }
 log = logging.getLogger(__name__)

@@ -117,7 +117,8 @@ def evaluate(
             uri,
             out,
             model_digest=judged.digest,
-            serving=f"serverless {name}",
+            # An answer that a filter let through is no answer of an endpoint with another filter.
+            serving=f"serverless {name}, filter {endpoints.filters(values, name)}",
             few_shot=few_shot,
             repeats=repeats,
             metrics=metrics,
@@ -172,7 +173,7 @@ def switch(
         records.read(Approval, approval) if approval else None,
         sample_requests.bodies(prompts)[:PROBES],
     )
-    _told(done, out, "python -m scripts report")
+    _told(done, out, "python -m scripts report", good=done.state == "PROMOTED")
     if done.state != "PROMOTED":
         raise Refused(f"{done.endpoint} is back on {done.stable or 'nobody'}: {one_line(done.reason)}.")
 
@@ -192,14 +193,14 @@ def rollback(
     from scripts.serverless import live as step
 
     sample = sample_requests.bodies(prompts)[:SMOKE_REQUESTS]
-    _told(step.roll_back(settings.load(config), reason, sample), out, "find out why")
+    _told(step.roll_back(settings.load(config), reason, sample), out, "find out why", good=True)
 
 
-def _told(done: records.Rollout, out: Path, then: str) -> None:
+def _told(done: records.Rollout, out: Path, then: str, *, good: bool) -> None:
     leads = ", ".join(done.steps[-1].traffic_read_back)
     said = f"{done.endpoint}: {done.state}, users are led to {leads}: {one_line(done.reason)}"
     outputs = {"state": done.state, "candidate": done.candidate, "stable": done.stable, "live": leads}
-    finish(done, out, said=said, then=then, outputs=outputs, good=done.state == "PROMOTED" or "roll" in then)
+    finish(done, out, said=said, then=then, outputs=outputs, good=good)
 
 
 @serverless.command()

@@ -1,13 +1,14 @@
 """Serverless endpoints: deploy a model to one, ask it, delete it in the order that the service wants."""
 
 import re
+import statistics
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
-from scripts import azure_ml, deploy, digests, records, sample_requests
+from scripts import azure_ml, digests, records, sample_requests
 from scripts.endpoint import Requests
 from scripts.errors import AzureFailed, InvalidInput, Refused
 from scripts.routes import serverless_recipe
@@ -69,9 +70,9 @@ def deploy_model(
         with azure_ml.explained(what), azure_ml.waiting(what):
             wanted = ServerlessEndpoint(name=name, model_id=model_id(ml, settings, model), tags=tags)
             ml.serverless_endpoints.begin_create_or_update(wanted).result()
-    if _filters(settings, name) != content_filter:
+    if filters(settings, name) != content_filter:
         _set_filter(settings, name, tags, content_filter=content_filter)
-    if _filters(settings, name) != content_filter:
+    if filters(settings, name) != content_filter:
         raise AzureFailed(f"Endpoint {name} was told content filter {content_filter} and says otherwise.")
     checked = probe(settings, name, smoke)
     if checked.failures or not checked.requests:
@@ -124,7 +125,13 @@ def probe(settings: Settings, name: str, bodies: Sequence[dict[str, Any]]) -> re
     with Requests(f"{found.scoring_uri}{CHAT}", key=key(settings, name)) as requests:
         started = time.monotonic()
         answers = sample_requests.send(requests, bodies)
-    return deploy._smoke(answers, time.monotonic() - started)
+    good = [answer.latency_ms for answer in answers if answer.ok]
+    return records.Smoke(
+        requests=len(answers),
+        failures=len(answers) - len(good),
+        latency_ms_p50=round(statistics.median(good), 1) if good else None,
+        seconds=round(time.monotonic() - started, 2),
+    )
 
 
 def delete(settings: Settings, model: records.Model, *, protected: Sequence[str]) -> list[str]:
@@ -171,7 +178,7 @@ def _resource_id(settings: Settings, name: str) -> str:
     return f"{workspace_id(settings)}/serverlessEndpoints/{name}"
 
 
-def _filters(settings: Settings, name: str) -> bool:
+def filters(settings: Settings, name: str) -> bool:
     """Whether Azure says that the content filter is on."""
     with azure_ml.explained(f"Reading the content filter of {name}"):
         found = _management(settings).resources.get_by_id(_resource_id(settings, name), api_version=FILTER_VERSION)

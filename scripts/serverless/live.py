@@ -9,82 +9,18 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from scripts import azure_ml, records, storage
+from scripts import records
 from scripts.errors import AzureFailed, InvalidInput, Refused, Undecided
 from scripts.rollout import preflight
 from scripts.rollout.approval import Approval, check_approval, check_pass
 from scripts.rollout.policy import Policy
 from scripts.rollout.words import runner
 from scripts.serverless import endpoints
+from scripts.serverless.record import Live, Side, read, write
 from scripts.settings import Settings
 
 if TYPE_CHECKING:
     from eval.verdict import Verdict
-
-PLACE = "serverless/{application}.json"
-
-
-class Side(records.Part):
-    """An endpoint, its address and the model behind it."""
-
-    endpoint: str
-    uri: str
-    model: records.Model
-
-
-class Live(records.Record):
-    """The record. `previous` is the way back; `moves` counts the writes."""
-
-    application: str
-    live: Side
-    previous: Side | None
-    verdict_digest: str
-    approved_by: str | None
-    reason: str
-    moved_at: datetime
-    moved_by: str
-    moves: int
-
-
-def read(settings: Settings) -> tuple[Live | None, str | None]:
-    """(record, its ETag); (None, None) before the first release. Raises AzureFailed."""
-    from azure.core.exceptions import ResourceNotFoundError
-
-    blob = _blob(settings)
-    with azure_ml.explained(f"Reading {blob.blob_name}"):
-        try:
-            found = blob.download_blob()
-        except ResourceNotFoundError:
-            return None, None
-        body = found.readall()
-    try:
-        return Live.model_validate_json(body), str(found.properties.etag)
-    except ValidationError as error:
-        raise AzureFailed(f"{blob.blob_name} is not a record of what is live: {error.errors()[0]['msg']}.") from None
-
-
-def write(settings: Settings, record: Live, over: str | None) -> str:
-    """Replace exactly version `over` (None: there is none yet); the new ETag. Raises Refused for a lost race."""
-    from azure.core import MatchConditions
-    from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
-
-    blob, body = _blob(settings), record.model_dump_json(indent=2).encode()
-    with azure_ml.explained(f"Writing {blob.blob_name}"):
-        try:
-            if over is None:  # sends If-None-Match: *
-                return str(blob.upload_blob(body, overwrite=False)["etag"])
-            condition = MatchConditions.IfNotModified
-            return str(blob.upload_blob(body, overwrite=True, etag=over, match_condition=condition)["etag"])
-        except (ResourceExistsError, ResourceModifiedError):
-            raise Refused(
-                f"{record.application} was switched by somebody else meanwhile: look with `serverless live`."
-            ) from None
-
-
-def _blob(settings: Settings) -> Any:
-    return storage.container(settings).get_blob_client(PLACE.format(application=settings.endpoint))
 
 
 def begin(settings: Settings, model: records.Model) -> None:

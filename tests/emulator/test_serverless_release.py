@@ -183,9 +183,9 @@ def test_deploying_again_finds_the_endpoint(release: Release, deployed: tuple[An
     again = endpoints.deploy_model(release.values, release.model, smoke, content_filter=False)
     assert again.kept
     assert again.endpoint == deployed[1].endpoint == f"ticket-triage-{release.model.digest[:8]}"
-    assert not endpoints._filters(release.values, again.endpoint)
+    assert not endpoints.filters(release.values, again.endpoint)
     endpoints.deploy_model(release.values, release.model, smoke)
-    assert endpoints._filters(release.values, again.endpoint)
+    assert endpoints.filters(release.values, again.endpoint)
     with pytest.raises(Refused, match="is led to one"):
         live.begin(release.values, release.model)
 
