@@ -126,7 +126,7 @@ def test_a_crowd_of_all_kinds_loses_nothing_and_leaves_nothing(server: Server) -
     time.sleep(3)
     files, *_ = held(server)
     seen = crowd(server, SECONDS)
-    assert seen["answered"] > CLIENTS
+    assert seen["answered"] > ROWS
     assert min(seen[kind] for kind in ("left", "let go", "too long", "mistaken")) > 0
     deadline = time.monotonic() + 20
     while (now := held(server))[0] > files + 2:
