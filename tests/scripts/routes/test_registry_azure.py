@@ -100,7 +100,7 @@ def uploaded(values: Settings, folder: Path, version: str = "1", last: str = "")
     """`last`: one more line of the training file."""
     folder.mkdir()
     rows = {"train": range(1000, 1096), "validation": range(2000, 2008)}
-    files = {}
+    files: dict[str, dict[str, Any]] = {}
     for split, numbers in rows.items():
         path = folder / f"{split}.jsonl"
         path.write_text(make.jsonl([{"messages": make.row(number)["messages"]} for number in numbers]))
