@@ -13,8 +13,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from scripts import azure_ml, digests, records
 from scripts.cost import hours, runs
 from scripts.errors import InvalidInput
-from scripts.routes import serverless_data, serverless_recipe, tracked
-from scripts.routes.serverless_cost import forecast, settle
+from scripts.routes import serverless_cost, serverless_data, serverless_recipe, tracked
 from scripts.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,9 +24,8 @@ if TYPE_CHECKING:
     from scripts.sweep import Sweep
     from scripts.train import Plan
 
-__all__ = ["forecast", "settle"]  # of the route's functions those that are elsewhere
-
 API = "create_finetuning_job/2024-10-01-preview"  # what stands for our code in the job's name
+forecast, settle = serverless_cost.forecast, serverless_cost.settle
 VERSION = "1"  # a job's name is new, and so is its model's
 # What we call it, and what the service and the libraries below it may call it.
 NAMES = {

@@ -22,6 +22,8 @@ from scripts.settings import Settings
 if TYPE_CHECKING:
     from eval.verdict import Verdict
 
+__all__ = ["begin", "read", "roll_back", "switch", "write"]
+
 
 def begin(settings: Settings, model: records.Model) -> None:
     """The first release: nobody is led anywhere yet, so there is nothing to compare with. Raises Refused otherwise."""
