@@ -19,6 +19,7 @@ from . import sign_in, tracing
 from .replies import read, who
 from .result import NoAnswer, Result
 from .settings import Endpoint, endpoint
+from .shapes import SHAPES
 from .statuses import MODEL_STATUS, meaning, wait_asked, why_blocked
 
 CONNECT = 10.0  # seconds
@@ -43,12 +44,17 @@ def ask(
     where = endpoint(uri, deployment, key)
     body = request_body(messages, decoding, where)
     end = tracing.begin("ask")
-    try:
-        result = persistent(lambda: _post(where, body))
-    except NoAnswer as error:
-        result = Result("", "infra_error", detail=str(error))
+    result = answered(where, body)
     end(result)
     return result
+
+
+def answered(where: Endpoint, body: dict[str, Any]) -> Result:
+    """What came of it in the end."""
+    try:
+        return persistent(lambda: _post(where, body))
+    except NoAnswer as error:
+        return Result("", "infra_error", detail=str(error))
 
 
 def request_body(messages: Sequence[Message], decoding: Decoding | None, where: Endpoint) -> dict[str, Any]:
@@ -65,6 +71,8 @@ def request_body(messages: Sequence[Message], decoding: Decoding | None, where: 
         sent.append({"role": role, "content": content})
     if not sent:
         raise ValueError("There are no messages: give at least the user's.")
+    if where.shape != "openai":
+        return SHAPES[where.shape].request(sent, dict(decoding or {}))
     # A request to one colour is no customer's: the endpoint keeps nothing about it.
     ours = {"user": "release-train"} if where.deployment else {}
     return {**ours, **(decoding or {}), "messages": sent}
@@ -105,7 +113,7 @@ def _post(where: Endpoint, body: dict[str, Any]) -> Result:
         raise lost(error) from error
     took = since(started)
     if response.status_code == httpx.codes.OK:
-        return read(response.text, response.headers, took)
+        return read(response.text, response.headers, took, where.shape)
     return refused(response, took)
 
 

@@ -6,14 +6,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .result import Result
+from .shapes import SHAPES
 from .statuses import FILTERED
 
 BLOCKED = "the endpoint's content filter refused the answer"
 LONGEST_LINE = 4_000_000  # bytes of one event; more is no stream of text
 
 
-def read(text: str, headers: Mapping[str, str], took: float) -> Result:
+def read(text: str, headers: Mapping[str, str], took: float, shape: str = "openai") -> Result:
     """The result of a whole reply with status 200. `took`: milliseconds."""
+    if shape != "openai":
+        return _read_shape(text, headers, took, shape)
     try:
         data = json.loads(text)
         choice, usage = data["choices"][0], data.get("usage") or {}
@@ -28,6 +31,20 @@ def read(text: str, headers: Mapping[str, str], took: float) -> Result:
         return Result("", "model_error", took, detail=detail, **who(headers, {}))
     told = logprobs(choice)
     return Result(written(answer), "ok", took, tokens, told, finish_reason=str(reason), **who(headers, data))
+
+
+def _read_shape(text: str, headers: Mapping[str, str], took: float, shape: str) -> Result:
+    """A reply in the shape of a sample: the text alone, and what our own server says in headers."""
+    try:
+        answer = SHAPES[shape].text(json.loads(text))
+        if not isinstance(answer, str):
+            raise TypeError
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+        detail = f"the model's reply has not the shape {shape}"
+        return Result("", "model_error", took, detail=detail, **who(headers, {}))
+    counts = [headers.get(name, "") for name in ("x-prompt-tokens", "x-completion-tokens")]
+    tokens = sum(int(count) for count in counts if count.isdigit())
+    return Result(written(answer), "ok", took, tokens, **who(headers, {}))
 
 
 def who(headers: Mapping[str, str], data: Mapping[str, Any]) -> dict[str, Any]:

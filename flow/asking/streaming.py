@@ -15,6 +15,7 @@ from . import tracing
 from .calling import (
     Decoding,
     Message,
+    answered,
     headers_for,
     http,
     lost,
@@ -41,7 +42,17 @@ def stream(
     """The answer's pieces as they come, and at the end the Result with all of it. One piece where the endpoint does not
     stream. Close the iterator to stop the endpoint. Raises ValueError for a wrong input or set-up, at once."""
     where = endpoint(uri, deployment, key)
-    return _traced(_pieces(where, request_body(messages, decoding, where)), tracing.begin("stream"))
+    body = request_body(messages, decoding, where)
+    pieces = _pieces(where, body) if where.shape == "openai" else _whole(where, body)
+    return _traced(pieces, tracing.begin("stream"))
+
+
+def _whole(where: Endpoint, body: dict[str, Any]) -> Pieces:
+    """The samples' shapes know no streams."""
+    result = answered(where, body)
+    if result.answer:
+        yield result.answer
+    yield result
 
 
 def _traced(pieces: Pieces, end: tracing.End) -> Pieces:

@@ -1,4 +1,4 @@
-"""Each shape there and back: what flow/shapes.py asks in it is what the server understands, and its reply is read."""
+"""Each shape there and back: the server understands what flow/asking/shapes.py asks in it, and its reply is read."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from replies import Answer, Heading
 from wire import Limits, parse
 
-from flow.shapes import SHAPES
+from flow.asking.shapes import SHAPES
 
 LIMITS = Limits(default_tokens=50, max_tokens=100, max_characters=1000)
 USER = [{"role": "user", "content": "What is 2 + 2?"}]

@@ -32,7 +32,7 @@ def repository(tmp_path: Path) -> Repository:
     keep = ("tests/scripts/fixtures/report/promoted/*", "tests/conftest.py")
     made = copy(tmp_path / "repository", {"demo.sh": DEMO, **TESTED, **EXAMPLE}, keep)
     settings = made.read("pyproject.toml")
-    of_all = 'files = ["scripts", "training", "flow", "serving", "eval", "data", "emulator"]'
+    of_all = 'files = ["scripts", "training", "convert", "flow", "serving", "eval", "data", "emulator"]'
     assert of_all in settings
     few = settings.replace(of_all, 'files = ["docs"]').replace("[tool.ruff]\n", f"[tool.ruff]\ninclude = {LINTED}\n")
     made.commit({"pyproject.toml": few})

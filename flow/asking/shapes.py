@@ -1,7 +1,8 @@
 """One conversation in each of the request shapes that endpoints for these models have, and the text in their replies.
 
-For whoever moves between an endpoint of the samples and ours: `SHAPES["foundry"].request(messages, parameters)` is the
-body to post, `.text(reply)` what was answered. All but OpenAI's style know no log-probabilities and no streams.
+For whoever moves between an endpoint of the samples and ours (ENDPOINT_SHAPE): `SHAPES["foundry"].request(messages,
+parameters)` is the body to post, `.text(reply)` what was answered. All but OpenAI's style know no log-probabilities and
+no streams.
 """
 
 from collections.abc import Callable
