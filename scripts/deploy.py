@@ -179,7 +179,7 @@ def _deployment(settings: Settings, model: records.Model, colour: str, variables
             **serving.environment_variables,
             **serving.filter_variables,
             # What was registered and judged: the server does not start with anything else.
-            **({"MODEL_DIGEST": model.digest} if model.digest else {}),
+            **({"MODEL_DIGEST": model.digest} if model.digest and not model.lineage.route else {}),
             # The server asks for this too, so that no slip in the collector's settings can begin to keep prompts.
             **({"COLLECT_CONTENT": "true"} if serving.collect.content else {}),
             **(_container(settings) if image.build else {}),

@@ -109,6 +109,7 @@ class Lineage(Part):
     source: str = ""
     source_digest: str = ""
     conversion: str = ""
+    route: str = ""  # where it was trained by another route than `job`: its digest is not one of the files' bytes
 
 
 class Model(Record):

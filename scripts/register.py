@@ -25,7 +25,11 @@ def register_folder(settings: Settings, folder: Path, name: str) -> records.Mode
 def register_job(settings: Settings, training: records.Training) -> records.Model:
     """Register what a training job wrote, with the digests of everything it was made from."""
     lineage = records.Lineage(
-        data=training.data_digest, code=training.code_digest, recipe=training.recipe.digest, job=training.job_name
+        data=training.data_digest,
+        code=training.code_digest,
+        recipe=training.recipe.digest,
+        job=training.job_name,
+        route="" if training.route == "job" else training.route,
     )
     return register(settings, settings.model, training.model_output, training.model_digest, lineage)
 

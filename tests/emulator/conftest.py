@@ -16,6 +16,7 @@ from emulator.command import command_env
 from emulator.context import Settings
 from emulator.launcher import Options, start_serve, stop_serve
 from emulator.processes import MARK
+from eval.promptflow_home import HOME
 
 GROUP, WORKSPACE, REGION = "rg-mlops", "ws-mlops", "eastus2"
 ROOT = Path(__file__).parents[2]
@@ -32,7 +33,8 @@ class Environment:
         if self.variables and self.before is None:
             self.before = dict(os.environ)
             os.environ.clear()
-            os.environ.update(self.variables)
+            # promptflow may be imported here, and stays at the home that this process has chosen for it.
+            os.environ.update(self.variables | {HOME: self.before[HOME]})
 
     def leave(self) -> None:
         if self.before is not None:

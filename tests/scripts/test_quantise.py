@@ -68,7 +68,11 @@ class TestQuantise:
         assert (first.lineage.source, first.lineage.source_digest) == (f"tuned:{source.version}", source.digest)
         assert (first.lineage.data, first.lineage.job) == ("d" * 64, "train-1")
         assert first.lineage.conversion == f"int8:{said['found']['recipe_digest']}"
-        assert said["tags"] == {"digest": first.digest, **{k: v for k, v in first.lineage.model_dump().items() if v}}
+        assert said["tags"] == {
+            "digest": first.digest,
+            "artifact": "onnx",
+            **{k: v for k, v in first.lineage.model_dump().items() if v},
+        }
         assert said["found"]["prompts"] == 200
 
     def test_the_same_conversion_is_the_same_version(self, said: Any) -> None:

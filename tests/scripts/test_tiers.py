@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import autoscale, deploy, records, register, settings, tiers
-from scripts.doctor import quota, sizes
+from scripts import autoscale, deploy, records, register, retired, settings, tiers
+from scripts.doctor import quota
 from scripts.errors import InvalidInput, Refused
 from scripts.github import environments
 from scripts.provision import environment_version, roles
@@ -76,13 +76,13 @@ def test_the_process_environment_chooses_a_tier_too(tmp_path: Path, monkeypatch:
 
 
 def test_no_size_of_a_tier_is_retired_or_about_to_be() -> None:
-    known, soon = sizes.load(), dt.datetime.now(dt.UTC).date() + dt.timedelta(days=90)
+    known, soon = retired.load(), dt.datetime.now(dt.UTC).date() + dt.timedelta(days=90)
     for name in NAMES:
         tier = tiers.named(name)
         for size in {*tier.sizes, tier.serving.instance_type}:
-            gone = sizes.retirement(size, known)
+            gone = retired.retirement(size, known)
             assert gone is None or gone.date > soon, f"{name}: {size} goes on {gone.date if gone else ''}"
-    assert sizes.retirement("Standard_NC6s_v3", known) is not None
+    assert retired.retirement("Standard_NC6s_v3", known) is not None
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_the_quota_holds_both_colours_scaled_out(tmp_path: Path) -> None:
 
 def test_a_base_with_an_adapter_is_registered_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    monkeypatch.setattr(register, "_register", lambda *given: seen.append(given[-1]))
+    monkeypatch.setattr(register, "register", lambda *given: seen.append(given[-1]))
     for name, files in {"l": ("base/config.json", "adapter/adapter_config.json"), "m": ("config.json",)}.items():
         for file in files:
             (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)

@@ -206,7 +206,7 @@ def test_a_folder_that_was_converted_is_served_by_this_engine(tmp_path: Path, mo
     assert isinstance(ours.batcher.engine, OrtEngine)
     source = load(model_folder(str(tmp_path / "source")))
     assert [ours.prompts.encode(t) for t in talks] == [source.prompts.encode(t) for t in talks]
-    said = respond(ours, json.dumps({"messages": talks[0], "max_tokens": 8}))
+    said = respond(ours, json.dumps({"messages": talks[0], "max_tokens": 8})).body
     assert said["usage"]["prompt_tokens"] == len(ours.prompts.encode(talks[0]))
     assert (ours.context, ours.batcher.engine.stop_ids) == (source.context, source.batcher.engine.stop_ids)
 

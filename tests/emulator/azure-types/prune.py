@@ -26,7 +26,7 @@ KEEP = {
 }
 # Of these alternatives the emulator offers only some.
 VARIANTS = {
-    "jobType": {"Command", "FineTuning", "Pipeline"},
+    "jobType": {"Command", "FineTuning", "Pipeline", "Sweep"},
     "modelProvider": {"Custom"},
     "computeType": {"AmlCompute"},
     "datastoreType": {"AzureBlob"},
