@@ -162,9 +162,13 @@ def register(settings: Settings, training: records.Training) -> records.Model:
     """The service has registered it already: it gets its digest and its lineage as tags, as every model of ours."""
     ml, (_, name, version) = azure_ml.client(settings), training.model_output.split(":")
     lineage = records.Lineage(
-        data=training.data_digest, code=training.code_digest, recipe=training.recipe.digest, job=training.job_name
+        data=training.data_digest,
+        code=training.code_digest,
+        recipe=training.recipe.digest,
+        job=training.job_name,
+        route="serverless",
     )
-    wanted = {"digest": training.model_digest, "route": "serverless", **lineage.model_dump()}
+    wanted = {"digest": training.model_digest, **{key: value for key, value in lineage.model_dump().items() if value}}
     with azure_ml.explained(f"Tagging model {name}:{version}"):
         found = ml.models.get(name, version)
         if not wanted.items() <= (found.tags or {}).items():

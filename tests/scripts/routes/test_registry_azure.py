@@ -136,7 +136,7 @@ def test_a_trained_model_is_registered_and_answers(world: World, trained: record
     assert trained.cost.node_hours
     model = routes.named("registry").register(world.settings, trained)
     assert model.lineage == records.Lineage(
-        data="d" * 64, code=trained.code_digest, recipe=trained.recipe.digest, job=trained.job_name
+        data="d" * 64, code=trained.code_digest, recipe=trained.recipe.digest, job=trained.job_name, route="registry"
     )
     assert model.digest == trained.model_digest
     question = {"messages": make.row(1500)["messages"][:2], "max_tokens": 64, "temperature": 0}
