@@ -17,6 +17,7 @@ import httpx
 
 SERVING = Path(__file__).parents[2] / "serving"
 SERVE = "from azureml_inference_server_http.amlserver import run; run()"
+ESTABLISHED = "01"  # in /proc/net/tcp
 GUNICORN = "--threads 40 --keep-alive 75 --graceful-timeout 60"
 
 
@@ -30,6 +31,18 @@ class Server:
         """Process ids of gunicorn's workers."""
         text = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(each) for each in text.split()]
+
+    def wait_until_read(self, connections: int, seconds: float = 20) -> None:
+        """Until so many clients are connected and the server has read what all of them sent."""
+        until = time.monotonic() + seconds
+        port = f":{int(self.url.rsplit(':', 1)[1]):04X}"
+        while True:
+            rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+            unread = [row[4].split(":")[1] for row in rows if row[1].endswith(port) and row[3] == ESTABLISHED]
+            if len(unread) >= connections and {int(each, 16) for each in unread} == {0}:
+                return
+            assert time.monotonic() < until, f"{len(unread)} connections, {connections} wanted"
+            time.sleep(0.02)
 
     def wait_until_healthy(self, seconds: float = 120) -> None:
         until = time.monotonic() + seconds

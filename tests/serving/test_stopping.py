@@ -30,10 +30,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def _status(url: str, body: object) -> int:
+def _status(url: str, body: object, client: httpx.Client | None = None) -> int:
     """The status of a request on a connection of its own; 0 when the connection broke."""
     try:
-        return httpx.post(f"{url}/score", json=body, timeout=60).status_code
+        return (client or httpx).post(f"{url}/score", json=body, timeout=60).status_code
     except httpx.TransportError:
         return 0
 
@@ -62,8 +62,9 @@ def test_a_stopped_server_answers_running_and_waiting_requests_and_takes_no_new_
     ):
         kept = httpx.Client(base_url=server.url, timeout=60)
         assert kept.get("/").text == "Healthy"
-        asked = [pool.submit(_status, server.url, WHILE) for _ in range(12)]
-        time.sleep(0.5)
+        asked = [pool.submit(_status, server.url, WHILE, client) for _ in range(12)]
+        server.wait_until_read(len(asked) + 2)
+        time.sleep(0.2)
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
         refused = post(kept, WHILE)  # on a connection that was open before
