@@ -20,7 +20,7 @@ from scripts.rollout.observation import STANDS
 from scripts.rollout.policy import Policy
 from scripts.rollout.words import runner
 from scripts.serverless import endpoints
-from scripts.serverless.record import Record, Side, read, write
+from scripts.serverless.record import Record, Side, place, read, write
 from scripts.settings import Settings
 
 STEPS = [0, 100]  # both are asked before the switch and after it
@@ -41,14 +41,15 @@ class Led:
     weighs = False
 
     def __init__(self, settings: Settings) -> None:
-        self.name, self._settings, self._ml = settings.endpoint, settings, azure_ml.client(settings)
+        self.name, self._settings = settings.endpoint, settings
+        self._ml, self._blob = azure_ml.client(settings), place(settings)
 
     def known(self) -> bool:
         """Whether a record says where users are led."""
-        return read(self._settings)[0] is not None
+        return read(self._blob)[0] is not None
 
     def live(self) -> Side | None:
-        found, _ = read(self._settings)
+        found, _ = read(self._blob)
         return found.live if found else None
 
     def traffic(self) -> dict[str, int]:
@@ -59,7 +60,7 @@ class Led:
         return self.traffic(), {}
 
     def tags(self) -> dict[str, str]:
-        found, _ = read(self._settings)
+        found, _ = read(self._blob)
         return found.tags if found else {}
 
     def deployments(self) -> dict[str, Serving]:
@@ -90,7 +91,7 @@ class Led:
         if mirror or list(given.values()) not in ([], [100]):
             raise ValueError(f"an application is led to one endpoint or to none, not {dict(weights)} {mirror or ''}")
         to = next(iter(given), None)
-        before, etag = read(self._settings)
+        before, etag = read(self._blob)
         side = self._side(to) if to else None
         told = tags or {}
         moved = before is None or before.live != side
@@ -103,8 +104,8 @@ class Led:
             moved_by=runner() if before is None or moved else before.moved_by,
             moves=(before.moves if before else 0) + moved,
         )
-        write(self._settings, now, etag)
-        if (seen := read(self._settings)[0]) != now:
+        write(self._blob, now, etag)
+        if (seen := read(self._blob)[0]) != now:
             leads = seen.live.endpoint if seen and seen.live else "nobody"
             raise AzureFailed(f"{self.name} was led to {to or 'nobody'}, and its record says {leads}.")
         return self.traffic()

@@ -4,13 +4,16 @@ Each write names the version that it replaces (If-Match), so of two moves only o
 """
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field, ValidationError
 
 from scripts import azure_ml, records, storage
 from scripts.errors import AzureFailed
 from scripts.settings import Settings
+
+if TYPE_CHECKING:
+    from azure.storage.blob import BlobClient
 
 PLACE = "serverless/{application}.json"
 
@@ -38,11 +41,15 @@ class Record(records.Record):
     moves: int
 
 
-def read(settings: Settings) -> tuple[Record | None, str | None]:
+def place(settings: Settings) -> "BlobClient":
+    """Where an environment's record is. Raises AzureFailed."""
+    return storage.container(settings).get_blob_client(PLACE.format(application=settings.endpoint))
+
+
+def read(blob: "BlobClient") -> tuple[Record | None, str | None]:
     """(record, its ETag); (None, None) before the first release. Raises AzureFailed."""
     from azure.core.exceptions import ResourceNotFoundError
 
-    blob = _blob(settings)
     with azure_ml.explained(f"Reading {blob.blob_name}"):
         try:
             found = blob.download_blob()
@@ -55,12 +62,12 @@ def read(settings: Settings) -> tuple[Record | None, str | None]:
         raise AzureFailed(f"{blob.blob_name} is not a record of what is live: {error.errors()[0]['msg']}.") from None
 
 
-def write(settings: Settings, record: Record, over: str | None) -> None:
+def write(blob: "BlobClient", record: Record, over: str | None) -> None:
     """Replace exactly version `over` (None: there is none yet). Raises AzureFailed for a lost race."""
     from azure.core import MatchConditions
     from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
 
-    blob, body = _blob(settings), record.model_dump_json(indent=2).encode()
+    body = record.model_dump_json(indent=2).encode()
     with azure_ml.explained(f"Writing {blob.blob_name}"):
         try:
             if over is None:  # sends If-None-Match: *
@@ -71,7 +78,3 @@ def write(settings: Settings, record: Record, over: str | None) -> None:
             raise AzureFailed(
                 f"{record.application} was moved by somebody else meanwhile: `python -m scripts live` says where to."
             ) from None
-
-
-def _blob(settings: Settings) -> Any:
-    return storage.container(settings).get_blob_client(PLACE.format(application=settings.endpoint))

@@ -13,7 +13,7 @@ from scripts.endpoint import Endpoint
 from scripts.errors import Refused
 from scripts.serverless import endpoints
 from scripts.serverless.led import Led
-from scripts.serverless.record import read
+from scripts.serverless.record import place, read
 from scripts.settings import Settings
 
 KEY = "ENDPOINT_KEY"
@@ -21,7 +21,7 @@ KEY = "ENDPOINT_KEY"
 
 def live(settings: Settings) -> records.Live | None:
     """Where users are led; None where no record says so, and colours are to be looked at. Raises AzureFailed."""
-    found, _ = read(settings)
+    found, _ = read(place(settings))
     if found is None:
         return None
     side, stand = found.live, endpoints.ours(settings, azure_ml.client(settings))
@@ -37,7 +37,7 @@ def live(settings: Settings) -> records.Live | None:
 
 def check_kind(settings: Settings, model: records.Model) -> None:
     """Raises Refused for a model of the other kind than what users have now: one release cannot move between them."""
-    mine, found = endpoints.served(model), read(settings)[0]
+    mine, found = endpoints.served(model), read(place(settings))[0]
     what = f"{settings.endpoint} cannot be released to {model.name}:{model.version}"
     then = "give this model an environment of its own (another `endpoint` in its settings)"
     if not mine and found:

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -228,7 +229,6 @@ def test_the_commands_are_everybodys(
         run("evaluate", "--deployment", each.deployment, *prompts, "--engine", "python", "--out", table)
         told = json.loads(Path(f"{out}/scores/{role}.run.json").read_text())
         assert (told["rows"], told["infra_errors"], told["model_errors"]) == (6, 0, 0)
-        assert told["model_digest"] == each.model_digest
     table = f"{out}/scores/candidate.jsonl"
     run("gate", "--candidate", table, "--candidate-model", f"{out}/model.json", *live, "--as-output", "--out",
         f"{out}/verdict.json")  # fmt: skip
@@ -245,9 +245,9 @@ def test_the_commands_are_everybodys(
 
 def leads(release: Release) -> tuple[str, int]:
     """Where users are led, and how often that has changed."""
-    from scripts.serverless.record import read
+    from scripts.serverless import record
 
-    found, _ = read(release.values)
+    found, _ = record.read(record.place(release.values))
     assert found is not None
     return found.live.endpoint if found.live else "", found.moves
 
@@ -275,7 +275,7 @@ def test_a_rollout_asks_both_before_and_after_and_its_way_back(release: Release,
         roll(release, verdict=verdict_on(release.model.digest, "0" * 64))
     with pytest.raises(Refused, match=r"is not there: a rollout begins when both"):
         roll(release, verdict=verdict_on("1" * 64, release.baseline.digest))
-    found, etag = record.read(release.values)
+    found, etag = record.read(record.place(release.values))
     assert found is not None
     assert leads(release) == (stable, 1)
 
@@ -291,7 +291,7 @@ def test_a_rollout_asks_both_before_and_after_and_its_way_back(release: Release,
         assert sum(step.errors.values()) == 0
     assert leads(release) == (candidate, 2)
     with pytest.raises(AzureFailed, match="was moved by somebody else"):
-        record.write(release.values, found, etag)  # a slower one, which has seen what was before
+        record.write(record.place(release.values), found, etag)  # a slower one, which has seen what was before
     assert roll(release).reason.startswith("nothing to do")
     assert leads(release) == (candidate, 2)
     with pytest.raises(Refused, match="live or the way back"):
@@ -302,9 +302,19 @@ def test_a_rollout_asks_both_before_and_after_and_its_way_back(release: Release,
     wish, store = Wish("wrong priorities"), BlobStore(release.values)
     back = roll_back(front_of(release.values), lambda: store, wish, print, grace_seconds=0)
     assert (back.to, back.traffic, back.state_kept) == (stable, {stable: 100}, True)
-    now, _ = record.read(release.values)
+    now, _ = record.read(record.place(release.values))
     assert now is not None
     assert (leads(release), now.reason) == ((stable, 3), "wrong priorities")
+
+
+def new_key(ml: Any, name: str) -> None:
+    """Over ARM: the SDK's own call fails for want of an argument (azure-ai-ml 1.35)."""
+    from azure.identity import DefaultAzureCredential
+
+    token = DefaultAzureCredential().get_token("https://management.azure.com/.default").token
+    place = f"{ml.workspaces.get(ml.workspace_name).id}/serverlessEndpoints/{name}/regenerateKeys"
+    url = f"https://management.azure.com{place}?api-version=2024-01-01-preview"
+    assert httpx.post(url, json={"keyType": "Primary"}, headers={"Authorization": f"Bearer {token}"}).status_code == 200
 
 
 @pytest.mark.parametrize("share", [0, 100])
@@ -317,7 +327,7 @@ def test_a_candidate_that_stops_answering_goes_back_by_itself(
 
     def tell(line: str) -> None:
         if line.startswith(f"{candidate} {share}%"):
-            ml_client.serverless_endpoints.begin_regenerate_keys(candidate, key_type="primary").result()
+            new_key(ml_client, candidate)
 
     done = roll(release, tell=tell, again=True)
     assert (done.state, [step.weight for step in done.steps]) == ("ROLLED_BACK", [0, 100][: 1 + share // 100])
@@ -350,24 +360,31 @@ def test_the_watchdog_takes_back_a_switch_that_nobody_settled(release: Release, 
     found = watch(front_of(release.values), store, timedelta(0), print, grace_seconds=0)
     assert (found.action, found.traffic) == ("taken-back", {stable: 100})
     assert leads(release)[0] == stable
-    store._blob.delete_blob()  # what is left of it is in the record's tags
-    again = store.read()
+    store._blob.delete_blob()
+    again = store.read()  # of the record's tags
     assert again is not None
     assert (again.state.phase, again.state.stable) == (Phase.ROLLED_BACK, stable)
 
 
 def test_a_first_release_by_the_gate_and_back_to_nobody(
-    release: Release, deployed: tuple[Any, Any], tmp_path: Path
+    release: Release, deployed: tuple[Any, Any], ml_client: Any
 ) -> None:
+    """As if nothing had been released before; `provision` has made the endpoint that colours would be on."""
+    from azure.ai.ml.entities import ManagedOnlineEndpoint
+
     from scripts.front import front_of
     from scripts.rollout.store import BlobStore
+    from scripts.serverless import record
     from scripts.serverless import release as step
 
-    assert deployed
-    values, _ = settings_at(tmp_path, endpoint="first-of-all")
-    name = step.deploy(values, release.baseline, release.sample[:1]).deployment
+    values, name = release.values, deployed[0].deployment
+    ml_client.online_endpoints.begin_create_or_update(
+        ManagedOnlineEndpoint(name=values.endpoint, auth_mode="aad_token")
+    ).result()
+    record.place(values).delete_blob()
+    BlobStore(values)._blob.delete_blob()
     assert step.live(values) is None
-    done = roll(release, values, verdict=verdict_on(release.baseline.digest, ""))
+    done = roll(release, verdict=verdict_on(release.baseline.digest, ""))
     assert (done.state, done.stable, done.candidate) == ("PROMOTED", "", name)
     now = step.live(values)
     assert now is not None
