@@ -273,7 +273,8 @@ def test_time_alone_only_ever_adds(facts: Facts, policy: Reap, later: timedelta)
 def test_every_finding_says_why_and_what_it_costs(facts: Facts, policy: Reap) -> None:
     for finding in plan(facts, policy, NOW):
         assert finding.why
-        assert ("storage" if finding.kind in ("model", "checkpoints") else "instance-hours") in finding.cost
+        costs = {"model": "storage", "checkpoints": "storage", "serverless endpoint": "by the hour"}
+        assert costs.get(finding.kind, "instance-hours") in finding.cost
 
 
 LIVE = Endpoint("mine", {"blue": 100}, {}, LONG_AGO)
