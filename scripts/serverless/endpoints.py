@@ -13,6 +13,7 @@ from scripts.endpoint import Requests
 from scripts.endpoint import model_of as registered
 from scripts.errors import AzureFailed, InvalidInput, Refused
 from scripts.routes import serverless_recipe
+from scripts.serverless import filters
 from scripts.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ CHAT = "/v1/chat/completions"
 SIZE = "serverless"  # where other deployments name the size of their instances
 APPLICATION, DIGEST, MODEL, FILTER = "application", "model_digest", "model", "content_filter"  # tags
 CUSTOM = re.compile(r"/models/(?P<name>[^/]+)/versions/(?P<version>[^/]+)/?$")  # how the id of a custom model ends
-FILTER_VERSION = "2024-10-01-preview"  # knows contentSafety; the version that the SDK speaks does not
 MODEL_VERSION = "2023-08-01-preview"
 
 
@@ -91,9 +91,9 @@ def deploy_model(
         with azure_ml.explained(what), azure_ml.waiting(what):
             wanted = ServerlessEndpoint(name=name, model_id=model_id(ml, settings, model), tags=tags)
             ml.serverless_endpoints.begin_create_or_update(wanted).result()
-    if filters(settings, name) != content_filter:
-        _set_filter(settings, name, tags, content_filter=content_filter)
-    if filters(settings, name) != content_filter:
+    if filters.on(settings, name) != content_filter:
+        filters.switch(settings, name, tags, content_filter=content_filter)
+    if filters.on(settings, name) != content_filter:
         raise AzureFailed(f"Endpoint {name} was told content filter {content_filter} and says otherwise.")
     checked = probe(settings, name, smoke)
     if checked.failures or not checked.requests:
@@ -203,7 +203,7 @@ def delete(settings: Settings, model: records.Model, *, protected: Collection[st
 def delete_model(settings: Settings, model: records.Model) -> None:
     """Over ARM: the SDK only archives. Raises Refused in our words when the service says that it is deployed."""
     try:
-        _management(settings).resources.begin_delete_by_id(model.id, api_version=MODEL_VERSION).result()
+        filters.management(settings).resources.begin_delete_by_id(model.id, api_version=MODEL_VERSION).result()
     except HttpResponseError as error:
         if re.search(r"delete your model deployment", str(error)):
             raise Refused(
@@ -212,40 +212,3 @@ def delete_model(settings: Settings, model: records.Model) -> None:
             ) from error
         with azure_ml.explained(f"Deleting model {model.name}:{model.version}"):
             raise
-
-
-def _management(settings: Settings) -> Any:
-    from azure.mgmt.resource.resources import ResourceManagementClient
-
-    return ResourceManagementClient(azure_ml.credential(), settings.subscription_id)
-
-
-def _resource_id(settings: Settings, name: str) -> str:
-    from scripts.routes.serverless import workspace_id
-
-    return f"{workspace_id(settings)}/serverlessEndpoints/{name}"
-
-
-def filters(settings: Settings, name: str) -> bool:
-    """Whether Azure says that the content filter is on."""
-    with azure_ml.explained(f"Reading the content filter of {name}"):
-        found = _management(settings).resources.get_by_id(_resource_id(settings, name), api_version=FILTER_VERSION)
-    safety = (found.properties or {}).get("contentSafety") or {}
-    return str(safety.get("contentSafetyStatus", "Enabled")).lower() == "enabled"
-
-
-def _set_filter(settings: Settings, name: str, tags: dict[str, str], *, content_filter: bool) -> None:
-    """Over ARM, because the SDK's entity has no field for it."""
-    resources, place = _management(settings).resources, _resource_id(settings, name)
-    status = "Enabled" if content_filter else "Disabled"
-    with azure_ml.explained(f"Setting the content filter of {name}"):
-        found = resources.get_by_id(place, api_version=FILTER_VERSION)
-        old = found.properties or {}
-        kept = {each: old[each] for each in ("authMode", "modelSettings") if each in old}
-        wanted = {
-            "location": found.location,
-            "tags": tags,
-            "sku": {"name": "Consumption"},
-            "properties": {**kept, "contentSafety": {"contentSafetyStatus": status}},
-        }
-        resources.begin_create_or_update_by_id(place, parameters=wanted, api_version=FILTER_VERSION).result()

@@ -11,7 +11,7 @@ from typing import Any
 from scripts import azure_ml, records
 from scripts.endpoint import Endpoint
 from scripts.errors import Refused
-from scripts.serverless import endpoints
+from scripts.serverless import endpoints, filters
 from scripts.serverless.led import Led
 from scripts.serverless.record import place, read
 from scripts.settings import Settings
@@ -82,7 +82,7 @@ def asked(settings: Settings, name: str) -> Iterator[dict[str, str]]:
             "uri": endpoints.uri(found),
             "model_digest": endpoints.model_of(ml, found).digest,
             # An answer that a filter let through is no answer of an endpoint with another filter.
-            "serving": f"serverless {name}, filter {endpoints.filters(settings, name)}",
+            "serving": f"serverless {name}, filter {filters.on(settings, name)}",
         }
     finally:
         environ.pop(KEY, None)

@@ -186,15 +186,15 @@ def deployed(release: Release) -> tuple[Any, Any]:
 
 def test_deploying_again_finds_the_endpoint(release: Release, deployed: tuple[Any, Any]) -> None:
     from scripts.errors import Refused
-    from scripts.serverless import endpoints
+    from scripts.serverless import filters
     from scripts.serverless import release as step
 
     again = step.deploy(release.values, release.model, release.sample[:1], content_filter=False)
     assert again.kept
     assert again.deployment == deployed[1].deployment == f"ticket-triage-{release.model.digest[:8]}"
-    assert not endpoints.filters(release.values, again.deployment)
+    assert not filters.on(release.values, again.deployment)
     step.deploy(release.values, release.model, release.sample[:1])
-    assert endpoints.filters(release.values, again.deployment)
+    assert filters.on(release.values, again.deployment)
     with pytest.raises(Refused, match=r"--first is for an application that is led nowhere"):
         step.deploy(release.values, release.model, release.sample[:1], first=True)
     ours = release.model.model_copy(update={"lineage": release.model.lineage.model_copy(update={"route": "job"})})
