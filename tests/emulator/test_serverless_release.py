@@ -272,7 +272,28 @@ def roll(release: Release, values: Any = None, tell: Any = print, **options: Any
     return run(values or release.values, wanted, Sources(release.sample, release.sample, release.prompts), tell)
 
 
-def test_a_rollout_asks_both_before_and_after_and_its_way_back(release: Release, deployed: tuple[Any, Any]) -> None:
+def day_two(release: Release, ml: Any, candidate: str) -> None:
+    """What the schedules see once the candidate is live."""
+    from scripts import job_verdicts, verdicts
+    from scripts.endpoint import Endpoint
+    from scripts.operate import reap_facts
+    from scripts.operate.retrain_facts import live_model
+
+    now, why = live_model(release.values, Endpoint(release.values))
+    assert now is not None, why
+    assert (now.model, now.deployment) == (f"{release.model.name}:1", candidate)
+    assert (now.data_digest, now.job, now.digest) == (release.dataset.digest, release.work.name, release.model.digest)
+    assert now.created_at is not None
+    stand = {each.name: each for each in reap_facts._serverless(ml, release.values)}
+    assert {name: each.protected for name, each in stand.items() if name == candidate} == {candidate: True}
+    assert {(each.application, each.changed_at is None) for each in stand.values()} == {("ticket-triage", False)}
+    verdicts.tag_model(release.values, release.model, verdict_on(release.model.digest, release.baseline.digest))
+    assert job_verdicts.of_jobs(ml, "nobodys", ml.jobs.list())[release.work.name] == "pass"
+
+
+def test_a_rollout_asks_both_before_and_after_and_its_way_back(
+    release: Release, deployed: tuple[Any, Any], ml_client: Any
+) -> None:
     from scripts.errors import AzureFailed, Refused
     from scripts.front import front_of
     from scripts.rollout.back import Wish, roll_back
@@ -301,6 +322,7 @@ def test_a_rollout_asks_both_before_and_after_and_its_way_back(release: Release,
     assert leads(release) == (candidate, 2)
     with pytest.raises(AzureFailed, match="was moved by somebody else"):
         record.write(record.place(release.values), found, etag)  # a slower one, which has seen what was before
+    day_two(release, ml_client, candidate)
     assert roll(release).reason.startswith("nothing to do")
     assert leads(release) == (candidate, 2)
     with pytest.raises(Refused, match="live or the way back"):
