@@ -1,9 +1,9 @@
 """Talk to one online endpoint: its weights over ARM, its requests over HTTPS."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.parse import urljoin
 
 import httpx
@@ -12,6 +12,9 @@ from azure.core.exceptions import ResourceNotFoundError
 from scripts import azure_ml, records
 from scripts.errors import AzureFailed, InvalidInput
 from scripts.settings import Settings
+
+if TYPE_CHECKING:
+    from scripts.rollout.policy import Policy
 
 DEPLOYMENT_HEADER = "azureml-model-deployment"
 OURS = "release-train"  # the `user` of requests to one colour: no customer's, so serving/ keeps nothing about them
@@ -31,8 +34,17 @@ class Answer:
         return self.status == 200
 
 
+class Asks(Protocol):
+    """Whatever can be asked: one deployment when it is named, else where users are led."""
+
+    def ask(self, body: Mapping[str, Any], deployment: str | None = None) -> tuple[Answer, str]:
+        """What one request came to, and what was said. Raises nothing for an HTTP error."""
+
+
 class Endpoint:
     """The one endpoint of an environment. Raises AzureFailed as Azure does."""
+
+    weighs = True  # see front.py
 
     def __init__(self, settings: Settings) -> None:
         self.name, self._path = settings.endpoint, settings.scoring_path
@@ -70,18 +82,7 @@ class Endpoint:
         with azure_ml.explained(f"Reading the model of {name}"):
             # The ARM id of a model ends in …/models/NAME/versions/VERSION.
             model, _, version = str(deployment.model).rsplit("/", 3)[1:]
-            found = self._ml.models.get(model, version)
-        tags = found.tags or {}
-        lineage = records.Lineage(**{key: tags[key] for key in records.Lineage.model_fields if key in tags})
-        return records.Model(
-            name=model,
-            version=version,
-            id=str(found.id),
-            digest=str(tags.get("digest", "")),
-            path=str(found.path),
-            lineage=lineage,
-            artifact=tags.get("artifact", "merged"),
-        )
+            return model_of(self._ml.models.get(model, version))
 
     def deployment_digest(self, name: str) -> str:
         """The digest tag of the model that a deployment runs."""
@@ -155,6 +156,18 @@ class Endpoint:
             return False
         return True
 
+    def serving(self, _digest: str) -> str:
+        return ""
+
+    def rules(self, policy: "Policy") -> "Policy":
+        return policy
+
+    def requests(self, _stable: str, _candidate: str) -> "Requests":
+        return Requests(self.scoring_uri())
+
+    def evidence(self, sample: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+        return sample
+
 
 class Requests:
     """HTTPS requests to the scoring URI with an Entra token, or with the `key` of an endpoint that takes no other.
@@ -193,6 +206,20 @@ class Requests:
         took = (time.monotonic() - started) * 1000
         by = answer.headers.get(DEPLOYMENT_HEADER, deployment or "")
         return Answer(by, answer.status_code, took), _said(answer)
+
+
+def model_of(registered: Any) -> records.Model:
+    """A model version of the workspace as `register` recorded it: digest and lineage are its tags."""
+    tags = registered.tags or {}
+    return records.Model(
+        name=str(registered.name),
+        version=str(registered.version),
+        id=str(registered.id),
+        digest=str(tags.get("digest", "")),
+        path=str(registered.path),
+        lineage=records.Lineage(**{key: tags[key] for key in records.Lineage.model_fields if key in tags}),
+        artifact=tags.get("artifact", "merged"),
+    )
 
 
 def _said(answer: httpx.Response) -> str:

@@ -10,9 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from azure.core.exceptions import ResourceNotFoundError
-
-from scripts import azure_ml, records
+from scripts import azure_ml, job_verdicts, records
 from scripts.settings import Settings
 from scripts.training_job import ENDED, REPORTED, status
 
@@ -80,28 +78,18 @@ def choose(jobs: Iterable[Job], now: datetime, active: Collection[str] = ()) -> 
 
 def pending(settings: Settings, active: Collection[str] = ()) -> Pending:
     """Ask Azure. Raises AzureFailed as Azure does."""
-    from azure.ai.ml.constants import ListViewType
-
     ml = azure_ml.client(settings)
     with azure_ml.explained("Looking for a release to go on with"):
-        try:
-            # The archived ones too: a release whose model was cleared away is finished all the same.
-            models = [
-                model.tags or {} for model in ml.models.list(name=settings.model, list_view_type=ListViewType.ALL)
-            ]
-        except ResourceNotFoundError:
-            models = []
-        # A job's model and what `quantise` made of it share the job: one of them judged is the job judged.
-        verdicts = {tags.get("job", ""): verdict for tags in models if (verdict := tags.get("verdict", ""))}
-        jobs = [
-            Job(
-                str(job.name),
-                status(job),
-                job.tags or {},
-                job.creation_context.created_at if job.creation_context else None,
-                verdicts.get(str(job.name), ""),
-            )
-            for job in ml.jobs.list()
-            if job.experiment_name == settings.experiment
-        ]
+        found = [job for job in ml.jobs.list() if job.experiment_name == settings.experiment]
+        verdicts = job_verdicts.of_jobs(ml, settings.model, found)
+    jobs = [
+        Job(
+            str(job.name),
+            status(job),
+            job.tags or {},
+            job.creation_context.created_at if job.creation_context else None,
+            verdicts.get(str(job.name), ""),
+        )
+        for job in found
+    ]
     return choose(jobs, records.now(), active)

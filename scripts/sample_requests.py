@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from scripts.endpoint import Answer, Requests
+from scripts.endpoint import Answer, Asks
 from scripts.errors import InvalidInput
 
 
@@ -25,14 +25,14 @@ def bodies(path: Path) -> list[dict[str, Any]]:
 
 
 def send(
-    requests: Requests, sample: Sequence[dict[str, Any]], *, deployment: str | None = None, at_once: int = 12
+    requests: Asks, sample: Sequence[dict[str, Any]], *, deployment: str | None = None, at_once: int = 12
 ) -> list[Answer]:
     """Send every body, `at_once` in flight, and return the answers in order."""
     return [answer for answer, _ in ask(requests, sample, deployment=deployment, at_once=at_once)]
 
 
 def ask(
-    requests: Requests, sample: Sequence[dict[str, Any]], *, deployment: str | None = None, at_once: int = 12
+    requests: Asks, sample: Sequence[dict[str, Any]], *, deployment: str | None = None, at_once: int = 12
 ) -> list[tuple[Answer, str]]:
     """The same, with what was said; "" when that cannot be read."""
     with ThreadPoolExecutor(at_once) as pool:

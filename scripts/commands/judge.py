@@ -1,5 +1,6 @@
 """Is the model good enough: `live`, `deploy` at 0%, `judged`, `evaluate`, `gate`."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,28 +27,40 @@ def deploy(
     over_way_back: Annotated[
         bool, typer.Option("--over-way-back", help="Though the colour is the way back of the last release.")
     ] = False,
+    content_filter: Annotated[
+        bool, typer.Option("--content-filter/--no-content-filter", help="Azure's, in front of a serverless endpoint.")
+    ] = True,
     config: Config = None,
     out: Out = Path("out/deployment.json"),
 ) -> None:
-    """Deploy a model at 0% and smoke-test it by direct header.
+    """Deploy a model where no user is and smoke-test it: on a colour at 0%, or on a serverless endpoint of its own.
 
     Example: `python -m scripts deploy --deployment green`
     """
     from scripts import deploy as step
     from scripts import sample_requests
+    from scripts.serverless import endpoints, release
 
     pairs = [each.partition("=") for each in variable or []]
     if wrong := [name for name, equals, _ in pairs if not (name and equals)]:
         raise InvalidInput(f"--variable takes NAME=VALUE, not {wrong[0]!r}.")
-    done = step.deploy(
-        settings.load(config),
-        records.read(records.Model, model),
-        deployment,
-        sample_requests.bodies(smoke)[:SMOKE_REQUESTS],
-        first=first,
-        variables={name: value for name, _, value in pairs},
-        over_way_back=over_way_back,
-    )
+    values, wanted = settings.load(config), records.read(records.Model, model)
+    sample = sample_requests.bodies(smoke)[:SMOKE_REQUESTS]
+    if endpoints.served(wanted):
+        if deployment or pairs or over_way_back:
+            raise InvalidInput("--deployment, --variable and --over-way-back are for models that we serve ourselves.")
+        done = release.deploy(values, wanted, sample, first=first, content_filter=content_filter)
+    else:
+        release.check_kind(values, wanted)
+        done = step.deploy(
+            values,
+            wanted,
+            deployment,
+            sample,
+            first=first,
+            variables={name: value for name, _, value in pairs},
+            over_way_back=over_way_back,
+        )
     said = (
         f"{'Found' if done.kept else 'Deployed'} {done.model} as {done.deployment} at {done.weight}%: "
         f"{done.smoke.requests} smoke requests answered, median {done.smoke.latency_ms_p50} ms"
@@ -57,16 +70,20 @@ def deploy(
 
 @app.command()
 def live(config: Config = None, out: Out = Path("out/live.json")) -> None:
-    """Say which colour is live with which model, and which is idle.
+    """Say which colour, or which serverless endpoint, is live with which model; and which colour is idle.
 
     Example: `python -m scripts live`
     """
     from scripts import live as step
+    from scripts.serverless import release
 
-    done = step.live(settings.load(config))
+    values = settings.load(config)
+    done = release.live(values) or step.live(values)
     what = f"{done.stable} with {done.model.name}:{done.model.version}" if done.model else "nothing yet (first release)"
     outputs = {"stable": done.stable, "idle": done.idle, "first": str(not done.stable).lower()}
-    finish(done, out, said=f"Live: {what}; idle: {done.idle}", then="python -m scripts deploy", outputs=outputs)
+    outputs["scoring_uri"] = done.scoring_uri
+    said = f"Live: {what}; idle: {done.idle}" if done.idle else f"Live: {what}, at {done.scoring_uri or 'no address'}"
+    finish(done, out, said=said, then="python -m scripts deploy", outputs=outputs)
 
 
 @app.command()
@@ -96,7 +113,7 @@ def judged(
 
 @app.command()
 def evaluate(
-    deployment: Annotated[str, typer.Option(help="Which colour answers, whatever the traffic.")],
+    deployment: Annotated[str, typer.Option(help="Which colour, or which serverless endpoint, answers.")],
     prompts: Annotated[Path, typer.Option(help="The held-out prompts.")] = Path("data/heldout.jsonl"),
     few_shot: Annotated[int, typer.Option(min=0, help="Examples put before each prompt.")] = 0,
     repeats: Annotated[int, typer.Option(min=1)] = 1,
@@ -114,30 +131,44 @@ def evaluate(
     Example: `python -m scripts evaluate --deployment green`
     """
     from eval.run import run
-    from scripts.endpoint import Endpoint
+    from scripts.serverless import endpoints, release
 
-    endpoint = Endpoint(settings.load(config))
-    done = run(
-        prompts,
-        endpoint.scoring_uri(),
-        out,
-        deployment=deployment,
-        # Asked of Azure, not of our records: what was answered by this model on this server need not be asked again.
-        model_digest=endpoint.deployed_model(deployment).digest or None,
-        serving=(endpoint.deployments()[deployment].tags or {}).get("release", ""),
-        few_shot=few_shot,
-        repeats=repeats,
-        metrics=metrics,
-        concurrency=at_once,
-        fresh=fresh,
-        by=engine,
-    )
+    values = settings.load(config)
+    serverless = endpoints.is_name(values, deployment)
+    with release.asked(values, deployment) if serverless else nullcontext(_asked(values, deployment)) as asked:
+        done = run(
+            prompts,
+            asked["uri"],
+            out,
+            deployment=None if serverless else deployment,
+            model_digest=asked["model_digest"] or None,
+            serving=asked["serving"],
+            few_shot=few_shot,
+            repeats=repeats,
+            metrics=metrics,
+            concurrency=at_once,
+            fresh=fresh,
+            by=engine,
+        )
     how = f" with {few_shot} examples" if few_shot else ""
     name = "exact_match" if "exact_match" in done.metrics else next(iter(done.metrics), None)
     score = f"{name.replace('_', ' ')} {done.metrics[name]:.3f}" if name else "no score"
     said = f"Evaluated {deployment}{how}: {score} over {done.rows} answers"
     said += f", {done.blocked} of them refused by a content filter" if done.blocked else ""
     finish(done, out.with_suffix(".run.json"), said=said, then="python -m scripts gate")
+
+
+def _asked(values: settings.Settings, colour: str) -> dict[str, str]:
+    """What an evaluation asks of a colour. Asked of Azure, not of our records: what was answered by this model on this
+    server need not be asked again."""
+    from scripts.endpoint import Endpoint
+
+    endpoint = Endpoint(values)
+    return {
+        "uri": endpoint.scoring_uri(),
+        "model_digest": endpoint.deployed_model(colour).digest,
+        "serving": (endpoint.deployments()[colour].tags or {}).get("release", ""),
+    }
 
 
 @app.command()

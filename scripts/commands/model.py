@@ -252,7 +252,7 @@ def register(
     from scripts import register as step
     from scripts import routes
 
-    values, then = settings.load(config), "python -m scripts deploy"
+    values = settings.load(config)
     if folder and not name:
         raise InvalidInput("--folder needs --name: what is the base model called?")
     if folder and name:
@@ -260,6 +260,5 @@ def register(
     else:
         done = records.read(records.Training, training)
         model = routes.named(done.route).register(values, done)
-        then = "python -m scripts serverless deploy" if done.route == "serverless" else then
     said = f"Registered model {model.name}:{model.version} (digest {model.digest[:12]})"
-    finish(model, out, said=said, then=then, outputs={"model_id": model.id})
+    finish(model, out, said=said, then="python -m scripts deploy", outputs={"model_id": model.id})

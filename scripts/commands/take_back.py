@@ -12,7 +12,6 @@ from scripts.errors import InvalidInput
 from scripts.outputs import finish
 
 if TYPE_CHECKING:
-    from scripts.endpoint import Endpoint
     from scripts.rollout.back import Wish
 
 app = typer.Typer()
@@ -25,24 +24,25 @@ def abort(reason: Reason, config: Config = None, out: Out = Path("out/rollback.j
 
     Example: `python -m scripts rollout abort --reason "wrong priorities"`
     """
-    from scripts.endpoint import Endpoint
     from scripts.rollout.back import Wish
 
-    values = settings.load(config)
-    _take_back(values, Endpoint(values), Wish(reason, only_under_way=True), out)
+    _take_back(settings.load(config), Wish(reason, only_under_way=True), out)
 
 
 @app.command()
 def rollback(
     reason: Reason,
     to: Annotated[
-        str | None, typer.Option(help="The colour that gets all traffic; default what was live before.")
+        str | None,
+        typer.Option(
+            help="Which colour, or which serverless endpoint, gets all traffic; default what was live before."
+        ),
     ] = None,
     endpoint: Annotated[str | None, typer.Option(help="The endpoint's name, to be sure; the settings have it.")] = None,
     config: Config = None,
     out: Out = Path("out/rollback.json"),
 ) -> None:
-    """Give the stable colour all the traffic now, whatever a rollout is doing.
+    """Give what was live before all the traffic now, whatever a rollout is doing.
 
     Example: `python -m scripts rollback --to blue --reason "wrong priorities"`
     """
@@ -50,13 +50,12 @@ def rollback(
     from scripts.rollout.back import Wish
 
     values = settings.load(config)
-    place = Endpoint(values)
     if endpoint is not None and endpoint != values.endpoint:
         raise InvalidInput(
             f"--endpoint {line(endpoint)!r} is not this environment's endpoint {values.endpoint} (key `endpoint` in "
-            f"{config}); workspace {values.workspace} has {place.all_names()}."
+            f"{config}); workspace {values.workspace} has {Endpoint(values).all_names()}."
         )
-    _take_back(values, place, Wish(reason, to), out)
+    _take_back(values, Wish(reason, to), out)
 
 
 @app.command()
@@ -72,12 +71,12 @@ def watchdog(
     from datetime import timedelta
 
     from scripts import autoscale
-    from scripts.endpoint import Endpoint
+    from scripts.front import front_of
     from scripts.rollout import watch as step
     from scripts.rollout.store import BlobStore
 
     values = settings.load(config)
-    done = step.watch(Endpoint(values), BlobStore(values), timedelta(minutes=stale_minutes), tell)
+    done = step.watch(front_of(values), BlobStore(values), timedelta(minutes=stale_minutes), tell)
     good = done.action == "none"
     if not good:
         autoscale.settle_or_tell(values, tell)
@@ -88,12 +87,13 @@ def watchdog(
     finish(done, out, said=said, then=then, outputs={"action": done.action, "reason": line(done.reason)}, good=good)
 
 
-def _take_back(values: settings.Settings, place: "Endpoint", wish: "Wish", out: Path) -> None:
+def _take_back(values: settings.Settings, wish: "Wish", out: Path) -> None:
     from scripts import autoscale
+    from scripts.front import front_of
     from scripts.rollout import back
     from scripts.rollout.store import BlobStore
 
-    done = back.roll_back(place, lambda: BlobStore(values), wish, tell)
+    done = back.roll_back(front_of(values), lambda: BlobStore(values), wish, tell)
     autoscale.settle_or_tell(values, tell)
     said = f"Traffic of {done.endpoint} is {done.traffic or 'nobody'}: {line(done.reason)}"
     kept = {"to": done.to, "state_kept": str(done.state_kept).lower(), "reason": line(done.reason)}

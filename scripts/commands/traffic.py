@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from scripts.rollout.policy import Policy
 
 app = typer.Typer()
-rollout = typer.Typer(no_args_is_help=True, help="Move traffic from the live colour to the candidate.")
+rollout = typer.Typer(no_args_is_help=True, help="Move traffic from what is live to the candidate.")
 app.add_typer(rollout, name="rollout")
 rollout.command()(simulate)
 rollout.command("ledger")(write_ledger)
@@ -132,12 +132,12 @@ def status(
 
     Example: `python -m scripts rollout status`
     """
-    from scripts.endpoint import Endpoint
+    from scripts.front import front_of
     from scripts.rollout import status as step
     from scripts.rollout.store import BlobStore
 
     values = settings.load(config)
-    done = step.status(Endpoint(values), BlobStore(values))
+    done = step.status(front_of(values), BlobStore(values))
     if as_json:
         print(done.model_dump_json(indent=2))
         return

@@ -11,7 +11,7 @@ from scripts.routes import serverless_recipe
 from scripts.training_job import CODE
 
 ML = "Microsoft.MachineLearningServices/workspaces"
-# What `train`, `register` and `serverless deploy|evaluate|delete` do. Azure AI Developer has them all, as the documents
+# What `train`, `register` and `deploy`, `evaluate` do. Azure AI Developer has them all, as the documents
 # say; AzureML Data Scientist has them too.
 NEEDED = (
     f"{ML}/jobs/write",

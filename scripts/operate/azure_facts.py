@@ -53,7 +53,11 @@ def created(entity: Any) -> datetime | None:
 
 def changed(deployment: Any) -> datetime | None:
     """When a deployment was last written; its creation where Azure does not say more."""
-    context = deployment.creation_context
+    return latest(deployment.creation_context)
+
+
+def latest(context: Any) -> datetime | None:
+    """The newest time of what Azure says about a resource itself."""
     told = (getattr(context, name, None) for name in ("last_modified_at", "created_at"))
     return next(filter(None, map(_utc, told)), None)
 

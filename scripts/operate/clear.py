@@ -85,6 +85,10 @@ def _delete_endpoint(ml: "MLClient", _: Settings, name: str) -> None:
     ml.online_endpoints.begin_delete(name).result()
 
 
+def _delete_serverless(ml: "MLClient", _: Settings, name: str) -> None:
+    ml.serverless_endpoints.begin_delete(name).result()
+
+
 def _scale_to_zero(ml: "MLClient", _: Settings, name: str) -> None:
     cluster = ml.compute.get(name)
     cluster.min_instances = 0
@@ -121,6 +125,7 @@ DOING: dict[Action, str] = {"delete": "Deleting", "archive": "Archiving", "scale
 ACTIONS: dict[tuple[str, Action], Callable[["MLClient", Settings, str], None]] = {
     ("deployment", "delete"): _delete_deployment,
     ("endpoint", "delete"): _delete_endpoint,
+    ("serverless endpoint", "delete"): _delete_serverless,
     ("cluster", "scale to 0"): _scale_to_zero,
     ("model", "archive"): _archive_model,
     ("model", "delete"): _delete_model,

@@ -6,7 +6,7 @@ from datetime import datetime
 from scripts.operate import leftovers
 from scripts.operate.finding import Finding, first, younger
 from scripts.operate.policy import Reap
-from scripts.operate.reap_things import Colour, Compute, Endpoint, Facts, Rollout
+from scripts.operate.reap_things import Colour, Compute, Endpoint, Facts, Rollout, Serverless
 
 HOURS_A_MONTH = 730
 SETTLED = ("Succeeded", "Failed")  # in any other state somebody is working on it
@@ -19,6 +19,7 @@ def plan(facts: Facts, policy: Reap, now: datetime) -> list[Finding]:
         *(_colour(each, facts, policy, now) for each in facts.colours if not _busy(facts.endpoint, each.name)),
         *(_endpoint(each, facts, policy, now) for each in facts.others if each.name not in facts.ours),
         *(_compute(each, facts, policy) for each in facts.computes if not each.cluster or each.min_instances > 0),
+        *(_serverless(each, facts, policy, now) for each in facts.serverless if not _neighbours(each, facts)),
         *leftovers.models(facts.models, facts.named, policy, now),
         *leftovers.checkpoints(facts.checkpoints, facts.ended, policy, now),
     ]
@@ -103,6 +104,42 @@ def _endpoint(endpoint: Endpoint, facts: Facts, policy: Reap, now: datetime) -> 
         ),
     )
     return finding.model_copy(update={"action": "keep", "why": kept}) if kept else finding
+
+
+def _neighbours(endpoint: Serverless, facts: Facts) -> bool:
+    return endpoint.application in facts.ours - {facts.endpoint.name}
+
+
+def _serverless(endpoint: Serverless, facts: Facts, policy: Reap, now: datetime) -> Finding:
+    """One for each model that was released or judged; each costs by the hour until it goes. Its model stays."""
+    finding = Finding(
+        kind="serverless endpoint",
+        name=endpoint.name,
+        action="delete",
+        why=f"nobody is led to it, and {endpoint.model or 'its model'} is not the way back",
+        cost="by the hour for a model of your own, also while nobody asks it",
+    )
+    if endpoint.application != facts.endpoint.name:
+        return finding.model_copy(update={"action": "report", "why": "not made by this train: ask who needs it"})
+    waiting = younger(endpoint.changed_at, policy.candidate_hours, now) and endpoint.verdict not in REFUSED
+    kept = first(
+        (endpoint.protected, "users are led to it, or it is the way back"),
+        (endpoint.name in policy.keep_endpoints, "the policy keeps it"),
+        (endpoint.state not in SETTLED, f"it is {endpoint.state}"),
+        (endpoint.changed_at is None, "its age is unknown"),
+        (waiting, f"its release may still be waiting (younger than {policy.candidate_hours:g} h, not refused)"),
+        (
+            younger(max(_times(endpoint, facts), default=None), policy.retention_hours, now),
+            f"it changed hands less than {policy.retention_hours:g} h ago, and a rollback may need it",
+        ),
+    )
+    return finding.model_copy(update={"action": "keep", "why": kept}) if kept else finding
+
+
+def _times(endpoint: Serverless, facts: Facts) -> list[datetime]:
+    """It changed hands when it was written or when the last rollout ended."""
+    ended = facts.rollout.ended_at if facts.rollout else None
+    return [time for time in (endpoint.changed_at, ended) if time]
 
 
 def _compute(compute: Compute, facts: Facts, policy: Reap) -> Finding:

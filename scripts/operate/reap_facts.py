@@ -13,7 +13,9 @@ from scripts import azure_ml, provision, records, training_job
 from scripts.cost import prices
 from scripts.errors import InvalidInput
 from scripts.operate import azure_facts, last_rollout, leftovers_facts
-from scripts.operate.reap_things import Colour, Compute, Endpoint, Facts
+from scripts.operate.reap_things import Colour, Compute, Endpoint, Facts, Serverless
+from scripts.serverless import endpoints, protected
+from scripts.serverless.led import serving
 from scripts.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,15 +34,15 @@ def gather(settings: Settings, config: Path | None, *, storage: bool = True) -> 
     """
     ml = azure_ml.client(settings)
     with azure_ml.explained(f"Looking for what is idle in {settings.workspace}"):
-        endpoints = {str(each.name): each for each in ml.online_endpoints.list()}
-        if settings.endpoint not in endpoints:
+        online = {str(each.name): each for each in ml.online_endpoints.list()}
+        if settings.endpoint not in online:
             raise InvalidInput(
                 f"Workspace {settings.workspace} has no endpoint {settings.endpoint}, so all others would look "
                 "orphaned: mend `endpoint` in the settings, or `provision` first."
             )
-        deployed = {name: list(ml.online_deployments.list(name)) for name in endpoints}
-        named = frozenset().union(*map(leftovers_facts.named, endpoints.values()))
-        mine = endpoints.pop(settings.endpoint)
+        deployed = {name: list(ml.online_deployments.list(name)) for name in online}
+        named = frozenset().union(*map(leftovers_facts.named, online.values()))
+        mine = online.pop(settings.endpoint)
         jobs, rollout = list(azure_facts.jobs(ml)), last_rollout.read(settings)
         return Facts(
             endpoint=_endpoint(settings, mine, ()),
@@ -48,8 +50,9 @@ def gather(settings: Settings, config: Path | None, *, storage: bool = True) -> 
             ours=configured(settings, config),
             colours=tuple(_colour(ml, each) for each in deployed[settings.endpoint]),
             rollout=rollout,
-            others=tuple(_endpoint(settings, each, deployed[name]) for name, each in endpoints.items()),
+            others=tuple(_endpoint(settings, each, deployed[name]) for name, each in online.items()),
             computes=_computes(ml, jobs),
+            serverless=_serverless(ml, settings),
             models=leftovers_facts.models(ml, settings, deployed, jobs),
             named=named | (rollout.models if rollout else frozenset()),
             checkpoints=leftovers_facts.checkpoints(ml, settings, jobs) if storage else (),
@@ -87,6 +90,27 @@ def _endpoint(settings: Settings, endpoint: Any, deployments: Any) -> Endpoint:
         named=frozenset(str(tags[name]).lower() for name in COLOUR_TAGS if tags.get(name)),
         instances=sum(int(each.instance_count or 0) for each in deployments),
     )
+
+
+def _serverless(ml: "MLClient", settings: Settings) -> tuple[Serverless, ...]:
+    kept = protected.names(settings)
+    found = []
+    for each in ml.serverless_endpoints.list():
+        tags, context = each.tags or {}, each.system_data
+        name, _, version = tags.get(endpoints.MODEL, "").partition(":")
+        model = azure_facts.model(ml, name, version) if endpoints.CUSTOM.search(str(each.model_id)) else None
+        found.append(
+            Serverless(
+                name=str(each.name),
+                application=tags.get(endpoints.APPLICATION, ""),
+                changed_at=azure_facts.latest(context),
+                state=serving(each).provisioning_state,
+                model=tags.get(endpoints.MODEL, ""),
+                verdict=str((model.tags or {}).get("verdict", "")) if model else "",
+                protected=str(each.name) in kept,
+            )
+        )
+    return tuple(found)
 
 
 def _colour(ml: "MLClient", deployment: Any) -> Colour:

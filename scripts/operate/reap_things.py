@@ -39,6 +39,20 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class Serverless:
+    """A serverless endpoint. `application`: the endpoint name of the environment that made it, "" for a stranger's.
+    `protected`: users are led to it, or may have to be again."""
+
+    name: str
+    application: str
+    changed_at: datetime | None
+    state: str = "Succeeded"
+    model: str = ""
+    verdict: str = ""
+    protected: bool = False
+
+
+@dataclass(frozen=True)
 class Rollout:
     """The last rollout of the environment's endpoint: is it under way (then in which state), or when did it end?
 
@@ -77,6 +91,7 @@ class Facts:
     rollout: Rollout | None = None
     others: tuple[Endpoint, ...] = ()
     computes: tuple[Compute, ...] = ()
+    serverless: tuple[Serverless, ...] = ()
     models: tuple[ModelVersion, ...] = ()
     named: frozenset[str] = frozenset()
     checkpoints: tuple[Checkpoints, ...] = ()

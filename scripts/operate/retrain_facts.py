@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from azure.core.exceptions import ResourceNotFoundError
 
-from scripts import azure_ml, train, training_job
+from scripts import azure_ml, job_verdicts, records, train, training_job
 from scripts.dataset import learned_rows
 from scripts.endpoint import Endpoint
 from scripts.errors import InvalidInput
@@ -18,6 +18,7 @@ from scripts.operate.fresh import score
 from scripts.operate.policy import Retrain
 from scripts.rollout.state import Phase
 from scripts.rollout.store import BlobStore
+from scripts.serverless import release
 from scripts.settings import Settings
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ def data_now(settings: Settings, source: Path, held_out: Path) -> "Dataset":
 
 def live_model(settings: Settings, endpoint: Endpoint) -> tuple[Live | None, str]:
     """The model with all the traffic, or None and why there is none to compare with."""
+    if led := release.live(settings):
+        return _led_to(settings, led)
     traffic = endpoint.traffic()
     if not traffic:
         return None, f"endpoint {endpoint.name} has no live model, so a first release is needed (`deploy --first`)"
@@ -101,6 +104,28 @@ def live_model(settings: Settings, endpoint: Endpoint) -> tuple[Live | None, str
             digest=str(tags.get("digest", "")),
             deployment=str(deployment.name),
             since=_since(settings, deployment, model),
+        ), ""
+
+
+def _led_to(settings: Settings, led: records.Live) -> tuple[Live | None, str]:
+    """The model behind the serverless endpoint that a record names. A catalogue model has no age here."""
+    if led.model is None:
+        return None, f"users of {led.endpoint} are led nowhere, so a first release is needed (`deploy --first`)"
+    ml, model = azure_ml.client(settings), led.model
+    with azure_ml.explained(f"Reading model {model.name}:{model.version}, which is live"):
+        found = azure_facts.model(ml, model.name, model.version) if model.lineage.job else None
+        held = BlobStore(settings).read()
+        state = held.state if held else None
+        promoted = state.since if state and state.phase is Phase.PROMOTED and state.candidate == led.stable else None
+        return Live(
+            model=f"{model.name}:{model.version}",
+            data_digest=model.lineage.data,
+            rows=rows_of(ml, settings.dataset, model.lineage.data),
+            created_at=azure_facts.created(found) if found else None,
+            job=model.lineage.job,
+            digest=model.digest,
+            deployment=led.stable,
+            since=promoted or (azure_facts.created(found) if found else None),
         ), ""
 
 
@@ -133,7 +158,8 @@ def jobs(settings: Settings) -> tuple[Job, ...]:
     """The training jobs of this train's experiment, each with the verdict on the model that came of it."""
     ml = azure_ml.client(settings)
     with azure_ml.explained(f"Listing the training jobs of {settings.experiment}"):
-        verdicts = _verdicts(ml, settings.model)
+        ours = [job for job in azure_facts.jobs(ml) if job.experiment_name == settings.experiment]
+        verdicts = job_verdicts.of_jobs(ml, settings.model, ours)
         return tuple(
             Job(
                 name=str(job.name),
@@ -144,19 +170,6 @@ def jobs(settings: Settings) -> tuple[Job, ...]:
                 verdict=verdicts.get(str(job.name), ""),
                 base=str(job.tags.get("base") or ""),
             )
-            for job in azure_facts.jobs(ml)
-            if job.experiment_name == settings.experiment and (job.tags or {}).get("data_digest")
+            for job in ours
+            if (job.tags or {}).get("data_digest")
         )
-
-
-def _verdicts(ml: "MLClient", name: str) -> dict[str, str]:
-    """The gate's verdict by the job that trained the model, whether or not `reap` archived it since."""
-    from azure.ai.ml.constants import ListViewType
-
-    try:
-        tagged = [version.tags or {} for version in ml.models.list(name=name, list_view_type=ListViewType.ALL)]
-    except ResourceNotFoundError:
-        return {}
-    said = [(str(tags["job"]), " ".join(str(tags.get("verdict", "")).split())) for tags in tagged if tags.get("job")]
-    # A job's model and what `quantise` made of it share the job: one of them judged is the job judged.
-    return {job: verdict for job, verdict in said if verdict}

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from scripts import records
-from scripts.endpoint import Endpoint
 from scripts.errors import AzureFailed, InvalidInput, Refused
+from scripts.front import Front
 from scripts.rollout import state
 from scripts.rollout.state import Phase, RolloutState, Weights, all_to, nonzero
 from scripts.rollout.store import Fenced, Store, Tenure, claim
@@ -49,7 +49,7 @@ class Wish:
     only_under_way: bool = False
 
 
-def give_all(endpoint: Endpoint, to: str, tags: dict[str, str], tell: Callable[[str], None]) -> Weights:
+def give_all(endpoint: Front, to: str, tags: dict[str, str], tell: Callable[[str], None]) -> Weights:
     """Everything to one colour ("" is nobody), several tries; the weights read back. Raises the last AzureFailed."""
     for attempt in range(1, ROLLBACK_TRIES + 1):
         try:
@@ -65,7 +65,7 @@ def give_all(endpoint: Endpoint, to: str, tags: dict[str, str], tell: Callable[[
 
 
 def roll_back(
-    endpoint: Endpoint,
+    endpoint: Front,
     store: Callable[[], Store],
     wish: Wish,
     tell: Callable[[str], None],
@@ -92,7 +92,7 @@ def roll_back(
     return write_back(endpoint, tenure, to, reason, was, tell, grace_seconds)
 
 
-def destination(found: RolloutState | None, wish: Wish, endpoint: Endpoint) -> str:
+def destination(found: RolloutState | None, wish: Wish, endpoint: Front) -> str:
     """The colour that everything goes back to. Raises Refused, InvalidInput when the state does not say."""
     if wish.only_under_way and not (found and found.under_way):
         raise Refused(
@@ -110,7 +110,7 @@ def destination(found: RolloutState | None, wish: Wish, endpoint: Endpoint) -> s
     return found.stable
 
 
-def not_as_it_was(found: RolloutState, endpoint: Endpoint) -> str:
+def not_as_it_was(found: RolloutState, endpoint: Front) -> str:
     """Why the colour that was stable before a promotion cannot simply be gone back to; "" when it can.
 
     The next candidate may have been deployed on it since, and nobody has judged that one.
@@ -160,7 +160,7 @@ def going_back(found: RolloutState | None, to: str, reason: str, endpoint: str, 
 
 
 def write_back(
-    endpoint: Endpoint,
+    endpoint: Front,
     tenure: Tenure | None,
     to: str,
     reason: str,

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from scripts import records
-from scripts.endpoint import Endpoint
 from scripts.errors import InvalidInput, Refused
+from scripts.front import Front
 from scripts.rollout import preflight, resume
 from scripts.rollout.approval import Approval, check_approval, check_pass
 from scripts.rollout.policy import Policy
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FIRST_RELEASE = [100]  # there is nobody to share the traffic with
 
 
-def check_verdict(verdict: "Verdict", endpoint: Endpoint, stable: str, candidate: str) -> None:
+def check_verdict(verdict: "Verdict", endpoint: Front, stable: str, candidate: str) -> None:
     """An approval is of one verdict about two models: what is deployed must be exactly what was judged."""
     check_pass(verdict)
     judged = {candidate: verdict.candidate_model, **({stable: verdict.baseline_model} if stable else {})}
@@ -64,7 +64,7 @@ def only_idle(deployed: Sequence[str], traffic: dict[str, int], name: str) -> st
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to go live, and by which rules. `candidate` None: the idle colour."""
+    """What is to go live, and by which rules. `candidate` None: the idle colour, or the model's own endpoint."""
 
     verdict: "Verdict"
     policy: Policy
@@ -74,7 +74,7 @@ class Wanted:
 
 
 def begin(
-    endpoint: Endpoint, store: Store, wanted: Wanted, see: Callable[[str, str, datetime], None]
+    endpoint: Front, store: Store, wanted: Wanted, see: Callable[[str, str, datetime], None]
 ) -> tuple[Tenure | RolloutState, str]:
     """Take the rollout that is to be run; what was found. `see` raises Refused for what preflight.by_azure checks.
 
@@ -89,7 +89,8 @@ def begin(
         candidate = found.candidate
     if candidate is None:
         live_colour(traffic, first=first)
-        candidate = only_idle(sorted(endpoint.deployments()), traffic, endpoint.name)
+        named = endpoint.serving(str(verdict.candidate_model))
+        candidate = named or only_idle(sorted(endpoint.deployments()), traffic, endpoint.name)
     move, why = resume.plan(found, traffic, resume.Asked(verdict.digest, candidate, wanted.again), records.now())
     if move is Move.REFUSE:
         raise Refused(why)
@@ -106,7 +107,7 @@ def begin(
     check_verdict(verdict, endpoint, stable, candidate)
     preflight.fresh(verdict, wanted.policy, records.now())
     see(stable, candidate, records.now())
-    return Tenure(store, _new(endpoint.name, held, wanted, stable, candidate), held), why
+    return Tenure(store, _new(endpoint, held, wanted, stable, candidate), held), why
 
 
 def carry_on(endpoint: str, store: Store, policy: Policy, approval: Approval | None) -> Tenure:
@@ -127,11 +128,11 @@ def _taken_over(store: Store, held: Held, approval: Approval | None) -> Tenure:
     return Tenure(store, held.state.changed(**changes), held)
 
 
-def _new(endpoint: str, held: Held | None, wanted: Wanted, stable: str, candidate: str) -> RolloutState:
+def _new(endpoint: Front, held: Held | None, wanted: Wanted, stable: str, candidate: str) -> RolloutState:
     verdict, policy, approval = wanted.verdict, wanted.policy, wanted.approval
     now = records.now()
     return RolloutState(
-        endpoint=endpoint,
+        endpoint=endpoint.name,
         stable=stable,
         candidate=candidate,
         stable_model=verdict.baseline_model or "",
@@ -143,7 +144,7 @@ def _new(endpoint: str, held: Held | None, wanted: Wanted, stable: str, candidat
         runner=runner(),
         phase=Phase.PROVISIONING,
         since=now,
-        plan=policy.steps if stable else FIRST_RELEASE,
+        plan=endpoint.rules(policy).steps if stable else FIRST_RELEASE,
         standing=all_to(stable),
         reason=f"the candidate passed the gate{f' and {approval.approved_by} approved it' if approval else ''}",
         started_at=now,

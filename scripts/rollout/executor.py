@@ -12,8 +12,9 @@ from itertools import cycle, islice
 from typing import Any
 
 from scripts import records, sample_requests
-from scripts.endpoint import Answer, Endpoint, Requests
+from scripts.endpoint import Answer, Asks
 from scripts.errors import AzureFailed
+from scripts.front import Front
 from scripts.rollout import back, decide, state, transitions
 from scripts.rollout.effects import Effect, Page, Probe, Sample, Scale, SetTraffic, SmokeTest, Wait
 from scripts.rollout.evidence import NO_ANSWERS, Graded
@@ -34,8 +35,8 @@ P95_OF = 20  # requests to the stable colour, from which what is slow is told
 class Tools:
     """What effects are carried out with: `sample` bodies go where the weights lead, `held_out` ones to a colour."""
 
-    endpoint: Endpoint
-    requests: Requests
+    endpoint: Front
+    requests: Asks
     sample: Sequence[dict[str, Any]]
     held_out: Sequence[dict[str, Any]]
     eyes: Eyes

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from scripts.endpoint import Answer, Endpoint
+from scripts.endpoint import Answer
 from scripts.errors import AzureFailed
+from scripts.front import Front
 from scripts.rollout.evidence import Batch, Count, Sides
 from scripts.rollout.monitor import Minute, Monitor
 from scripts.rollout.observation import Deployed, Observation
@@ -22,7 +23,7 @@ class Eyes:
     Model digests are asked for once per deployed model.
     """
 
-    def __init__(self, endpoint: Endpoint, monitor: Monitor | None, mirrored: Mirrored | None = None) -> None:
+    def __init__(self, endpoint: Front, monitor: Monitor | None, mirrored: Mirrored | None = None) -> None:
         self._endpoint, self._monitor, self._mirrored = endpoint, monitor, mirrored
         self._digests: dict[str, str] = {}
 

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from scripts import room
-from scripts.endpoint import Endpoint
 from scripts.errors import AzureFailed, Refused
+from scripts.front import Front
 from scripts.rollout.monitor import monitor_of
 from scripts.rollout.observation import STANDS
 from scripts.rollout.policy import Policy
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LOOK_BACK = timedelta(minutes=10)
 
 
-def whole(endpoint: Endpoint, *colours: str) -> None:
+def whole(endpoint: Front, *colours: str) -> None:
     """Raises Refused for a deployment that Azure does not call whole: to it, or back to it, nothing can be moved."""
     deployed = endpoint.deployments()
     for name in filter(None, colours):
@@ -38,7 +38,7 @@ def fresh(verdict: "Verdict", policy: Policy, now: datetime) -> None:
         )
 
 
-def roomy(settings: Settings, endpoint: Endpoint, stable: str, candidate: str, least: int = 1) -> None:
+def roomy(settings: Settings, endpoint: Front, stable: str, candidate: str, least: int = 1) -> None:
     """Raises Refused when the quota has no room for as many instances of the candidate as the stable has, or for the
     `least` that autoscale gives to what is live."""
     deployed = endpoint.deployments()
@@ -48,12 +48,14 @@ def roomy(settings: Settings, endpoint: Endpoint, stable: str, candidate: str, l
         room.check(settings, f"Deployment {candidate} at 100 %", str(mine.instance_type), need, have)
 
 
-def by_azure(settings: Settings, policy: Policy) -> Callable[[str, str, datetime], None]:
+def by_azure(settings: Settings, front: Front, policy: Policy) -> Callable[[str, str, datetime], None]:
     """A check that the candidate can be given all the instances it will need, and that the requests of both colours can
-    be counted. Raises Refused with what Azure said."""
+    be counted; where there are no weights there is neither. Raises Refused with what Azure said."""
 
     def check(stable: str, candidate: str, now: datetime) -> None:
-        roomy(settings, Endpoint(settings), stable, candidate, settings.serving.scale.min_instances)
+        if not front.weighs:
+            return
+        roomy(settings, front, stable, candidate, settings.serving.scale.min_instances)
         if policy.evidence != "users":
             return
         try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 
-from scripts.endpoint import Answer, Requests
+from scripts.endpoint import Answer, Asks
 from scripts.errors import InvalidInput
 
 AT_ONCE = 8
@@ -29,7 +29,7 @@ class Probed:
 class Prober:
     """Goes round the prompts, so that a long rollout asks each about equally often."""
 
-    def __init__(self, requests: Requests, prompts: Path, metric: str) -> None:
+    def __init__(self, requests: Asks, prompts: Path, metric: str) -> None:
         from eval.evaluators import EVALUATORS
         from eval.flow import decoding
         from eval.prompts import read_prompts

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts import autoscale, records, sample_requests
-from scripts.endpoint import Endpoint, Requests
+from scripts.front import Front, front_of
 from scripts.rollout.approval import Approval
 from scripts.rollout.begin import Wanted, begin, carry_on
 from scripts.rollout.executor import Executor, Tools
@@ -46,8 +46,8 @@ def run(settings: Settings, wanted: Wanted, sources: Sources, tell: Tell) -> rec
     Ends when the rollout has, or when a person must do something first. Raises Refused before anything moves when a
     rule says no.
     """
-    endpoint, grader = Endpoint(settings), grader_of(wanted.policy)
-    mine, found = begin(endpoint, BlobStore(settings), wanted, by_azure(settings, wanted.policy))
+    endpoint, grader = _front(settings, wanted), grader_of(wanted.policy)
+    mine, found = begin(endpoint, BlobStore(settings), wanted, by_azure(settings, endpoint, wanted.policy))
     if isinstance(mine, RolloutState):
         return record_of(mine).model_copy(update={"reason": f"nothing to do, {found}"})
     tell(f"{mine.state.candidate}: {found}")
@@ -59,7 +59,8 @@ def run(settings: Settings, wanted: Wanted, sources: Sources, tell: Tell) -> rec
 def start(settings: Settings, wanted: Wanted) -> records.Rollout:
     """Write the state of a new rollout and touch nothing else: `tick` goes on with it. Raises Refused."""
     grader_of(wanted.policy)  # raises for a tick that could not grade
-    mine, found = begin(Endpoint(settings), BlobStore(settings), wanted, by_azure(settings, wanted.policy))
+    endpoint = _front(settings, wanted)
+    mine, found = begin(endpoint, BlobStore(settings), wanted, by_azure(settings, endpoint, wanted.policy))
     if isinstance(mine, RolloutState):
         return record_of(mine).model_copy(update={"reason": f"nothing to do, {found}"})
     return record_of(mine.state)
@@ -69,11 +70,18 @@ def tick(
     settings: Settings, policy: Policy, approval: Approval | None, sources: Sources, tell: Tell
 ) -> records.Rollout:
     """Do what can be done now for the rollout that is under way. Raises Refused when there is none."""
-    endpoint, grader = Endpoint(settings), grader_of(policy)
-    mine = carry_on(endpoint.name, BlobStore(settings), policy, approval)
+    store, grader = BlobStore(settings), grader_of(policy)
+    held = store.read()
+    first = held.state.candidate_model if held and not held.state.stable else ""
+    endpoint = front_of(settings, first)
+    mine = carry_on(endpoint.name, store, policy, approval)
     autoscale.settle(settings, rolling_out=True)
     with _executor(settings, endpoint, mine, policy, sources, tell, grader) as executor:
         return _ended(settings, executor.tick_or_aside(), tell)
+
+
+def _front(settings: Settings, wanted: Wanted) -> Front:
+    return front_of(settings, "" if wanted.verdict.baseline_model else str(wanted.verdict.candidate_model))
 
 
 def _ended(settings: Settings, at: RolloutState, tell: Tell) -> records.Rollout:
@@ -86,7 +94,7 @@ def _ended(settings: Settings, at: RolloutState, tell: Tell) -> records.Rollout:
 @contextmanager
 def _executor(
     settings: Settings,
-    endpoint: Endpoint,
+    endpoint: Front,
     mine: Tenure,
     policy: Policy,
     sources: Sources,
@@ -94,14 +102,16 @@ def _executor(
     grader: Grader | None,
 ) -> Iterator[Executor]:
     """The executor with everything that it asks and looks at."""
+    policy = endpoint.rules(policy)
     users = policy.evidence == "users"
     copies = partial(mirrored, settings, endpoint.name)
     eyes = Eyes(endpoint, monitor_of(settings, endpoint.name), copies) if users else Eyes(endpoint, None)
-    with Requests(endpoint.scoring_uri()) as requests:
+    with endpoint.requests(mine.state.stable, mine.state.candidate) as requests:
         prober = Prober(requests, sources.prompts, policy.probes.metric) if users or grader else None
         if grader and grader.caveat:
             tell(f"  {grader.caveat}")
-        tools = Tools(endpoint, requests, sources.sample, sources.held_out, eyes, prober, grader)
+        sample = endpoint.evidence(sources.sample)
+        tools = Tools(endpoint, requests, sample, sources.held_out, eyes, prober, grader)
         yield Executor(tools, policy, mine, tell)
 
 

@@ -144,9 +144,18 @@ def more(state: RolloutState, now: datetime, policy: Policy) -> Sequence[Effect]
     if policy.evidence == "sample":
         left = policy.sample.max_per_step - known.here.candidate.requests - known.here.stable.requests
         if left > 0:
-            return (Sample(min(left, policy.sample.per_look)), *probes)
+            return (Sample(min(left, policy.sample.per_look)), *probes, *_pause(state, policy))
         return (Wait(SHORT, "a person"),)
     return (*probes, Wait(LONG, f"requests to {state.candidate} at {state.weight} %"))
+
+
+def _pause(state: RolloutState, policy: Policy) -> Sequence[Effect]:
+    """With enough seen, the looks that are left are spread over the time that is left to bake."""
+    if missing(state.evidence, policy):
+        return ()
+    least = policy.bake.post_minutes if state.step + 1 == len(state.plan) else policy.bake.minutes
+    looks = max(1, policy.sample.max_per_step // policy.sample.per_look)
+    return (Wait(max(SHORT, 60 * least / looks), f"the next look at {state.weight} %"),)
 
 
 def _probes(state: RolloutState, now: datetime, policy: Policy) -> Sequence[Effect]:

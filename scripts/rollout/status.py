@@ -4,7 +4,7 @@ import math
 from datetime import datetime
 
 from scripts import records
-from scripts.endpoint import Endpoint
+from scripts.front import Front
 from scripts.rollout.harm import mixture
 from scripts.rollout.state import Phase, RolloutState, Weights
 from scripts.rollout.store import Store
@@ -48,7 +48,7 @@ class Status(records.Record):
     verdict_digest: str | None = None
 
 
-def status(endpoint: Endpoint, store: Store) -> Status:
+def status(endpoint: Front, store: Store) -> Status:
     held = store.read()
     live = endpoint.traffic()
     return _of(held.state, live, records.now()) if held else Status(endpoint=endpoint.name, live=live)

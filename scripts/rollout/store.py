@@ -11,8 +11,8 @@ from typing import Protocol
 from pydantic import ValidationError
 
 from scripts import azure_ml, storage
-from scripts.endpoint import Endpoint
 from scripts.errors import AzureFailed, Refused
+from scripts.front import front_of
 from scripts.rollout import rebuild
 from scripts.rollout.state import RolloutState
 from scripts.settings import Settings
@@ -47,11 +47,11 @@ class Store(Protocol):
 class BlobStore:
     """One JSON blob in the workspace's own storage, signed in as ourselves: no account key is asked for.
 
-    Where the blob is gone, the endpoint's tags tell what they can (rebuild.py).
+    Where the blob is gone, the front's tags tell what they can (rebuild.py).
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._endpoint = Endpoint(settings)
+        self._settings = settings
         box = storage.container(settings)
         self.account = box.account_name
         self.name = f"rollouts/{settings.endpoint}.json"
@@ -91,7 +91,8 @@ class BlobStore:
                 raise Fenced(f"The state of {state.endpoint}'s rollout was changed by somebody else.") from None
 
     def _rebuilt(self) -> Held | None:
-        told = rebuild.from_tags(self._endpoint.name, self._endpoint.tags(), self._endpoint.traffic())
+        front = front_of(self._settings)
+        told = rebuild.from_tags(front.name, front.tags(), front.traffic())
         return Held(told, None) if told else None
 
     def _doing(self, verb: str) -> str:

@@ -7,8 +7,8 @@ from enum import StrEnum
 from typing import Literal
 
 from scripts import records
-from scripts.endpoint import Endpoint
 from scripts.errors import Refused
+from scripts.front import Front
 from scripts.rollout import back
 from scripts.rollout.state import Phase, RolloutState, Weights, all_to, nonzero
 from scripts.rollout.store import Store, claim
@@ -91,7 +91,7 @@ def _promoted(found: RolloutState, live: Weights, seen: Seen) -> Decision:
     return Decision(Verb.ASK, why)
 
 
-def observe(endpoint: Endpoint, found: RolloutState | None) -> Seen:
+def observe(endpoint: Front, found: RolloutState | None) -> Seen:
     """Look at the endpoint; digests are asked for only where the decision needs them."""
     weights = endpoint.traffic()
     deployed = endpoint.deployments()
@@ -109,7 +109,7 @@ def observe(endpoint: Endpoint, found: RolloutState | None) -> Seen:
 
 
 def watch(
-    endpoint: Endpoint,
+    endpoint: Front,
     store: Store,
     stale: timedelta,
     tell: Callable[[str], None],

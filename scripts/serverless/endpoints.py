@@ -3,15 +3,17 @@
 import re
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from scripts import azure_ml, digests, records, sample_requests
 from scripts.endpoint import Requests
+from scripts.endpoint import model_of as registered
 from scripts.errors import AzureFailed, InvalidInput, Refused
 from scripts.routes import serverless_recipe
+from scripts.serverless import filters
 from scripts.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,27 +21,41 @@ if TYPE_CHECKING:
 
 CHAT = "/v1/chat/completions"
 SIZE = "serverless"  # where other deployments name the size of their instances
-APPLICATION, DIGEST, FILTER = "application", "model_digest", "content_filter"  # tags
-FILTER_VERSION = "2024-10-01-preview"  # knows contentSafety; the version that the SDK speaks does not
+APPLICATION, DIGEST, MODEL, FILTER = "application", "model_digest", "model", "content_filter"  # tags
+CUSTOM = re.compile(r"/models/(?P<name>[^/]+)/versions/(?P<version>[^/]+)/?$")  # how the id of a custom model ends
 MODEL_VERSION = "2023-08-01-preview"
 
 
 def base_model(recipe: str) -> records.Model:
     """The catalogue model that a recipe starts from: the baseline of a first release."""
-    asked = serverless_recipe.of_name(recipe)
+    return _catalogue_model(serverless_recipe.of_name(recipe).model)
+
+
+def _catalogue_model(identity: str) -> records.Model:
+    name, version = identity.split("/")[-3::2]
     return records.Model(
-        name=asked.base_model.source,
-        version=asked.base_model.revision,
-        id=asked.model,
-        digest=digests.of_values(asked.model),
-        path=asked.model,
+        name=name,
+        version=version,
+        id=identity,
+        digest=digests.of_values(identity),
+        path=identity,
         lineage=records.Lineage(),
     )
 
 
-def name_of(settings: Settings, model: records.Model) -> str:
+def served(model: records.Model) -> bool:
+    """Whether Microsoft serves the model and we cannot: its weights are not ours."""
+    return model.lineage.route == "serverless" or bool(serverless_recipe.CATALOGUE.match(model.id))
+
+
+def name_of(settings: Settings, digest: str) -> str:
     """An endpoint is named by its model's digest, so that a second `deploy` finds it. Region-wide: 52 characters."""
-    return f"{settings.endpoint[:43]}-{model.digest[:8]}"
+    return f"{settings.endpoint[:43]}-{digest[:8]}"
+
+
+def is_name(settings: Settings, name: str) -> bool:
+    """Whether a deployment's name is that of such an endpoint; colours are called otherwise."""
+    return bool(re.fullmatch(re.escape(settings.endpoint[:43]) + "-[0-9a-f]{8}", name))
 
 
 def model_id(ml: "MLClient", settings: Settings, model: records.Model) -> str:
@@ -61,18 +77,23 @@ def deploy_model(
 
     if serverless_recipe.CATALOGUE.match(model.id):
         serverless_recipe.offer(model.id, settings.location, "deploy")
-    ml, name = azure_ml.client(settings), name_of(settings, model)
+    ml, name = azure_ml.client(settings), name_of(settings, model.digest)
     found = find(ml, name)
     kept = found is not None and str(found.provisioning_state).lower() == "succeeded"
-    tags = {APPLICATION: settings.endpoint, DIGEST: model.digest, FILTER: str(content_filter).lower()}
+    tags = {
+        APPLICATION: settings.endpoint,
+        DIGEST: model.digest,
+        MODEL: f"{model.name}:{model.version}",
+        FILTER: str(content_filter).lower(),
+    }
     if not kept:
         what = f"Creating serverless endpoint {name}"
         with azure_ml.explained(what), azure_ml.waiting(what):
             wanted = ServerlessEndpoint(name=name, model_id=model_id(ml, settings, model), tags=tags)
             ml.serverless_endpoints.begin_create_or_update(wanted).result()
-    if filters(settings, name) != content_filter:
-        _set_filter(settings, name, tags, content_filter=content_filter)
-    if filters(settings, name) != content_filter:
+    if filters.on(settings, name) != content_filter:
+        filters.switch(settings, name, tags, content_filter=content_filter)
+    if filters.on(settings, name) != content_filter:
         raise AzureFailed(f"Endpoint {name} was told content filter {content_filter} and says otherwise.")
     checked = probe(settings, name, smoke)
     if checked.failures or not checked.requests:
@@ -97,15 +118,45 @@ def find(ml: "MLClient", name: str) -> Any | None:
             return None
 
 
-def need(settings: Settings, model: records.Model) -> tuple[str, str]:
-    """(name, address) of the endpoint that serves a model. Raises InvalidInput when there is none."""
-    name = name_of(settings, model)
-    found = find(azure_ml.client(settings), name)
-    if found is None or (found.tags or {}).get(DIGEST) != model.digest:
-        raise InvalidInput(
-            f"No serverless endpoint serves {model.name}:{model.version}: run `python -m scripts serverless deploy`."
-        )
-    return name, f"{found.scoring_uri}{CHAT}"
+def need(ml: "MLClient", name: str) -> Any:
+    """Raises InvalidInput when there is no such endpoint."""
+    found = find(ml, name)
+    if found is None:
+        raise InvalidInput(f"There is no serverless endpoint {name}: run `python -m scripts deploy` for its model.")
+    return found
+
+
+def ours(settings: Settings, ml: "MLClient") -> dict[str, Any]:
+    """The endpoints that this environment's `deploy` made, by name."""
+    with azure_ml.explained("Listing the serverless endpoints"):
+        found = list(ml.serverless_endpoints.list())
+    return {str(each.name): each for each in found if (each.tags or {}).get(APPLICATION) == settings.endpoint}
+
+
+def model_of(ml: "MLClient", found: Any) -> records.Model:
+    """The model behind an endpoint: Azure's word, but for a catalogue model's version, which only our tag has.
+
+    Raises InvalidInput for an endpoint that `deploy` did not make.
+    """
+    if named := serverless_recipe.CATALOGUE.match(str(found.model_id)):
+        _, _, version = (found.tags or {}).get(MODEL, "").partition(":")
+        return _catalogue_model(f"{named[0]}/versions/{version}")
+    custom = CUSTOM.search(str(found.model_id))
+    if custom is None:
+        raise InvalidInput(f"Endpoint {found.name} serves {found.model_id}, which is no model of this workspace.")
+    with azure_ml.explained(f"Reading the model of {found.name}"):
+        return registered(ml.models.get(custom["name"], custom["version"]))
+
+
+def uri(found: Any) -> str:
+    """Where users ask an endpoint."""
+    return f"{found.scoring_uri}{CHAT}"
+
+
+def requests(settings: Settings, name: str) -> Requests:
+    """The way to ask an endpoint, with its key. Raises InvalidInput when it is not there."""
+    found = need(azure_ml.client(settings), name)
+    return Requests(uri(found), key=key(settings, name))
 
 
 def key(settings: Settings, name: str) -> str:
@@ -119,12 +170,9 @@ def key(settings: Settings, name: str) -> str:
 
 def probe(settings: Settings, name: str, bodies: Sequence[dict[str, Any]]) -> records.Smoke:
     """Ask an endpoint, and count what it did not answer."""
-    found = find(azure_ml.client(settings), name)
-    if found is None:
-        raise InvalidInput(f"There is no serverless endpoint {name}: deploy its model again.")
-    with Requests(f"{found.scoring_uri}{CHAT}", key=key(settings, name)) as requests:
+    with requests(settings, name) as asking:
         started = time.monotonic()
-        answers = sample_requests.send(requests, bodies)
+        answers = sample_requests.send(asking, bodies)
     good = [answer.latency_ms for answer in answers if answer.ok]
     return records.Smoke(
         requests=len(answers),
@@ -134,14 +182,14 @@ def probe(settings: Settings, name: str, bodies: Sequence[dict[str, Any]]) -> re
     )
 
 
-def delete(settings: Settings, model: records.Model, *, protected: Sequence[str]) -> list[str]:
+def delete(settings: Settings, model: records.Model, *, protected: Collection[str]) -> list[str]:
     """Delete a model's endpoint, then the model: the service refuses the other order. Returns what is gone.
 
     Raises Refused for an endpoint in `protected`, AzureFailed when Azure refuses.
     """
-    name, ml, gone = name_of(settings, model), azure_ml.client(settings), []
+    name, ml, gone = name_of(settings, model.digest), azure_ml.client(settings), []
     if name in protected:
-        raise Refused(f"{name} is live or the way back: switch or roll back first.")
+        raise Refused(f"{name} is live or the way back, or a rollout is under way with it: it stays.")
     if find(ml, name) is not None:
         with azure_ml.explained(f"Deleting serverless endpoint {name}"), azure_ml.waiting(f"Deleting {name}"):
             ml.serverless_endpoints.begin_delete(name).result()
@@ -155,7 +203,7 @@ def delete(settings: Settings, model: records.Model, *, protected: Sequence[str]
 def delete_model(settings: Settings, model: records.Model) -> None:
     """Over ARM: the SDK only archives. Raises Refused in our words when the service says that it is deployed."""
     try:
-        _management(settings).resources.begin_delete_by_id(model.id, api_version=MODEL_VERSION).result()
+        filters.management(settings).resources.begin_delete_by_id(model.id, api_version=MODEL_VERSION).result()
     except HttpResponseError as error:
         if re.search(r"delete your model deployment", str(error)):
             raise Refused(
@@ -164,40 +212,3 @@ def delete_model(settings: Settings, model: records.Model) -> None:
             ) from error
         with azure_ml.explained(f"Deleting model {model.name}:{model.version}"):
             raise
-
-
-def _management(settings: Settings) -> Any:
-    from azure.mgmt.resource.resources import ResourceManagementClient
-
-    return ResourceManagementClient(azure_ml.credential(), settings.subscription_id)
-
-
-def _resource_id(settings: Settings, name: str) -> str:
-    from scripts.routes.serverless import workspace_id
-
-    return f"{workspace_id(settings)}/serverlessEndpoints/{name}"
-
-
-def filters(settings: Settings, name: str) -> bool:
-    """Whether Azure says that the content filter is on."""
-    with azure_ml.explained(f"Reading the content filter of {name}"):
-        found = _management(settings).resources.get_by_id(_resource_id(settings, name), api_version=FILTER_VERSION)
-    safety = (found.properties or {}).get("contentSafety") or {}
-    return str(safety.get("contentSafetyStatus", "Enabled")).lower() == "enabled"
-
-
-def _set_filter(settings: Settings, name: str, tags: dict[str, str], *, content_filter: bool) -> None:
-    """Over ARM, because the SDK's entity has no field for it."""
-    resources, place = _management(settings).resources, _resource_id(settings, name)
-    status = "Enabled" if content_filter else "Disabled"
-    with azure_ml.explained(f"Setting the content filter of {name}"):
-        found = resources.get_by_id(place, api_version=FILTER_VERSION)
-        old = found.properties or {}
-        kept = {each: old[each] for each in ("authMode", "modelSettings") if each in old}
-        wanted = {
-            "location": found.location,
-            "tags": tags,
-            "sku": {"name": "Consumption"},
-            "properties": {**kept, "contentSafety": {"contentSafetyStatus": status}},
-        }
-        resources.begin_create_or_update_by_id(place, parameters=wanted, api_version=FILTER_VERSION).result()

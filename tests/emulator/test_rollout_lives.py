@@ -16,11 +16,14 @@ import pytest
 import yaml
 
 from eval.verdict import Verdict, invalid_verdict, write_verdict
+from scripts import records
 from scripts import settings as environments
 from scripts.endpoint import Endpoint
+from scripts.errors import Refused
 from scripts.rollout import policy as policies
 from scripts.rollout.state import Phase, RolloutState
 from scripts.rollout.store import BlobStore
+from scripts.serverless import release
 from tests.emulator.test_rollout_state import ROOT, Place, Said, command
 
 NAME = "rollout-lives"
@@ -201,6 +204,12 @@ def test_after_a_rollback_the_verdict_needs_again(lives: Place, roll: Callable[.
     assert said.code == 1
     assert "--again" in said.error
     assert traffic(lives) == {"blue": 100}
+
+
+def test_users_on_colours_are_not_led_to_a_serverless_endpoint(lives: Place) -> None:
+    model = records.Model(name="m", version="1", id="", digest="", path="", lineage=records.Lineage(route="serverless"))
+    with pytest.raises(Refused, match=r"its users are on deployments with weights \{'blue': 100\}.*environment of its"):
+        release.check_kind(lives.settings, model)
 
 
 def test_a_rollback_while_a_rollout_runs_stops_it(lives: Place, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -30,6 +31,13 @@ class Release:
     model: Any
     baseline: Any
     prompts: Path
+
+    @property
+    def sample(self) -> list[dict[str, Any]]:
+        """Bodies of requests. Few words are enough: what is said is not judged here."""
+        from scripts import sample_requests
+
+        return [{**body, "max_tokens": 8} for body in sample_requests.bodies(self.prompts)]
 
 
 def settings_at(folder: Path, **changes: Any) -> tuple[Any, Path]:
@@ -55,7 +63,7 @@ def release(ml_client: Any, emulator_home: Path, tmp_path_factory: pytest.TempPa
         service_model.make(weights)
     os.chdir(ROOT)
     values, config = settings_at(folder)
-    (folder / "tickets.jsonl").write_text("".join((ROOT / "data/tickets.jsonl").read_text().splitlines(True)[:120]))
+    (folder / "tickets.jsonl").write_text("".join((ROOT / "data/tickets.jsonl").read_text().splitlines(True)[:60]))
     prompts = folder / "heldout.jsonl"
     prompts.write_text("".join((ROOT / "data/heldout.jsonl").read_text().splitlines(True)[:6]))
     sources = dataset.sources(str(folder / "tickets.jsonl"), str(prompts), config)
@@ -158,130 +166,265 @@ def test_doctor_knows_what_the_route_needs(release: Release, tmp_path: Path, mon
 def verdict_on(candidate: str, baseline: str) -> Any:
     from eval.verdict import invalid_verdict
 
-    made = invalid_verdict("better by a lot", candidate_model=candidate, baseline_model=baseline)
-    return made.model_copy(update={"outcome": "pass", "bound": True, "digest": ""}).sealed()
+    digests = dict.fromkeys(
+        ("policy_digest", "prompts_digest", "candidate_scores_digest", "baseline_scores_digest"), "d" * 64
+    )
+    made = invalid_verdict("better", bound=True, candidate_model=candidate, baseline_model=baseline or None, **digests)
+    return made.model_copy(update={"outcome": "pass"}).sealed()
 
 
 @pytest.fixture(scope="module")
 def deployed(release: Release) -> tuple[Any, Any]:
     """The baseline is live, the candidate is there."""
-    from scripts import sample_requests
-    from scripts.serverless import endpoints, live
+    from scripts.serverless import release as step
 
-    smoke = sample_requests.bodies(release.prompts)[:2]
-    stable = endpoints.deploy_model(release.values, release.baseline, smoke)
-    live.begin(release.values, release.baseline)
-    return stable, endpoints.deploy_model(release.values, release.model, smoke)
+    stable = step.deploy(release.values, release.baseline, release.sample[:2], first=True)
+    candidate = step.deploy(release.values, release.model, release.sample[:2])
+    assert (stable.weight, candidate.weight) == (100, 0)
+    return stable, candidate
 
 
 def test_deploying_again_finds_the_endpoint(release: Release, deployed: tuple[Any, Any]) -> None:
-    from scripts import sample_requests
     from scripts.errors import Refused
-    from scripts.serverless import endpoints, live
+    from scripts.serverless import filters
+    from scripts.serverless import release as step
 
-    smoke = sample_requests.bodies(release.prompts)[:1]
-    again = endpoints.deploy_model(release.values, release.model, smoke, content_filter=False)
+    again = step.deploy(release.values, release.model, release.sample[:1], content_filter=False)
     assert again.kept
-    assert again.endpoint == deployed[1].endpoint == f"ticket-triage-{release.model.digest[:8]}"
-    assert not endpoints.filters(release.values, again.endpoint)
-    endpoints.deploy_model(release.values, release.model, smoke)
-    assert endpoints.filters(release.values, again.endpoint)
-    with pytest.raises(Refused, match="is led to one"):
-        live.begin(release.values, release.model)
+    assert again.deployment == deployed[1].deployment == f"ticket-triage-{release.model.digest[:8]}"
+    assert not filters.on(release.values, again.deployment)
+    step.deploy(release.values, release.model, release.sample[:1])
+    assert filters.on(release.values, again.deployment)
+    with pytest.raises(Refused, match=r"--first is for an application that is led nowhere"):
+        step.deploy(release.values, release.model, release.sample[:1], first=True)
+    ours = release.model.model_copy(update={"lineage": release.model.lineage.model_copy(update={"route": "job"})})
+    with pytest.raises(Refused, match=r"leads its users to serverless endpoints.*environment of its own"):
+        step.check_kind(release.values, ours)
 
 
-def test_the_same_flow_evaluates_it_and_the_key_is_kept_nowhere(
+def test_the_commands_are_everybodys(
     release: Release, deployed: tuple[Any, Any], tmp_path: Path, emulator_home: Path
 ) -> None:
-    from eval.run import run
-    from scripts.commands.serverless import KEY, _key
-    from scripts.serverless import endpoints
+    """As evaluate.yml runs them, and the key is kept nowhere."""
+    from typer.testing import CliRunner
 
-    name, uri = endpoints.need(release.values, release.model)
-    secret = endpoints.key(release.values, name)
-    with _key(secret):
-        done = run(release.prompts, uri, tmp_path / "candidate.jsonl", model_digest=release.model.digest, quiet=True)
+    from scripts import records
+    from scripts.__main__ import app
+    from scripts.serverless import endpoints
+    from scripts.serverless.release import KEY
+
+    out = str(tmp_path)
+    records.write(release.model, tmp_path / "model.json")
+
+    def run(*arguments: str) -> None:
+        done = CliRunner().invoke(app, [*arguments, "--config", str(release.config)])
+        assert done.exit_code == 0, (arguments, done.output, done.exception)
+
+    live, prompts = ("--live", f"{out}/live.json"), ("--prompts", str(release.prompts))
+    run("live", "--out", f"{out}/live.json")
+    run("judged", "--model", f"{out}/model.json", *live, *prompts, "--folder", out, "--out", f"{out}/judged.json")
+    run("deploy", "--model", f"{out}/model.json", "--smoke", str(release.prompts), "--out", f"{out}/deployment.json")
+    for role, each in zip(("stable", "candidate"), deployed, strict=True):
+        table = f"{out}/scores/{role}.jsonl"
+        run("evaluate", "--deployment", each.deployment, *prompts, "--engine", "python", "--out", table)
+        told = json.loads(Path(f"{out}/scores/{role}.run.json").read_text())
+        assert (told["rows"], told["infra_errors"], told["model_errors"]) == (6, 0, 0)
+    table = f"{out}/scores/candidate.jsonl"
+    run("gate", "--candidate", table, "--candidate-model", f"{out}/model.json", *live, "--as-output", "--out",
+        f"{out}/verdict.json")  # fmt: skip
+    given = json.loads((tmp_path / "verdict.json").read_text())
+    assert (given["candidate_model"], given["baseline_model"]) == (release.model.digest, release.baseline.digest)
+    now = records.read(records.Live, tmp_path / "live.json")
+    assert (now.stable, now.model) == (deployed[0].deployment, release.baseline)
+    assert now.scoring_uri == f"https://{now.stable}.eastus2.models.ai.azure.com/v1/chat/completions"
     assert KEY not in os.environ
-    assert (done.rows, done.infra_errors, done.model_errors) == (6, 0, 0)
-    assert deployed[1].endpoint == name
+    secret = endpoints.key(release.values, deployed[1].deployment)
     kept = [path for path in tmp_path.rglob("*") if path.is_file()] + [emulator_home / "requests.jsonl"]
     assert not [path for path in kept if secret.encode() in path.read_bytes()]
 
 
-def test_one_switch_and_the_same_way_back(release: Release, deployed: tuple[Any, Any]) -> None:
-    from scripts import sample_requests
-    from scripts.errors import Refused
-    from scripts.rollout import policy as policies
-    from scripts.serverless import endpoints, live
+def leads(release: Release) -> tuple[str, int]:
+    """Where users are led, and how often that has changed."""
+    from scripts.serverless import record
 
-    sample = sample_requests.bodies(release.prompts)[:3]
-    rules = policies.load(Path("scripts/rollout/policy_local.yaml"))
-    good = verdict_on(release.model.digest, release.baseline.digest)
-    with pytest.raises(Refused, match="compared with model 000000000000, but live is"):
-        live.switch(release.values, verdict_on(release.model.digest, "0" * 64), release.model, rules, None, sample)
-    with pytest.raises(Refused, match="judged model"):
-        live.switch(release.values, verdict_on("1" * 64, release.baseline.digest), release.model, rules, None, sample)
-    failed = good.model_copy(update={"outcome": "fail"})
-    with pytest.raises(Refused, match="The verdict is fail"):
-        live.switch(release.values, failed, release.model, rules, None, sample)
-    stable, candidate = (each.endpoint for each in deployed)
-    found, etag = live.read(release.values)
+    found, _ = record.read(record.place(release.values))
     assert found is not None
-    assert found.live.endpoint == stable
+    return found.live.endpoint if found.live else "", found.moves
 
-    done = live.switch(release.values, good, release.model, rules, None, sample)
+
+def rules(**bake: float) -> Any:
+    """The laptop's policy with less evidence: six requests to either side in a look, two looks for a step."""
+    from scripts.rollout import policy as policies
+
+    local = policies.load(policies.LOCAL)
+    changes = {"bake": {"min_requests": 12, **bake}, "sample": {"per_look": 12}}
+    changed = {part: getattr(local, part).model_copy(update=values) for part, values in changes.items()}
+    return local.model_copy(update={"bad_below": 0.4, **changed})
+
+
+def roll(release: Release, values: Any = None, tell: Any = print, **options: Any) -> Any:
+    """`rollout run`."""
+    from scripts.rollout.begin import Wanted
+    from scripts.rollout.run import Sources, run
+
+    made = options.pop("verdict", None) or verdict_on(release.model.digest, release.baseline.digest)
+    wanted = Wanted(made, rules(), **options)
+    return run(values or release.values, wanted, Sources(release.sample, release.sample, release.prompts), tell)
+
+
+def day_two(release: Release, ml: Any, candidate: str) -> None:
+    """What the schedules see once the candidate is live."""
+    from scripts import job_verdicts, verdicts
+    from scripts.endpoint import Endpoint
+    from scripts.operate import reap_facts
+    from scripts.operate.retrain_facts import live_model
+
+    now, why = live_model(release.values, Endpoint(release.values))
+    assert now is not None, why
+    assert (now.model, now.deployment) == (f"{release.model.name}:1", candidate)
+    assert (now.data_digest, now.job, now.digest) == (release.dataset.digest, release.work.name, release.model.digest)
+    assert now.created_at is not None
+    stand = {each.name: each for each in reap_facts._serverless(ml, release.values)}
+    assert {name: each.protected for name, each in stand.items() if name == candidate} == {candidate: True}
+    assert {(each.application, each.changed_at is None) for each in stand.values()} == {("ticket-triage", False)}
+    verdicts.tag_model(release.values, release.model, verdict_on(release.model.digest, release.baseline.digest))
+    assert job_verdicts.of_jobs(ml, "nobodys", ml.jobs.list())[release.work.name] == "pass"
+
+
+def test_a_rollout_asks_both_before_and_after_and_its_way_back(
+    release: Release, deployed: tuple[Any, Any], ml_client: Any
+) -> None:
+    from scripts.errors import AzureFailed, Refused
+    from scripts.front import front_of
+    from scripts.rollout.back import Wish, roll_back
+    from scripts.rollout.store import BlobStore
+    from scripts.serverless import endpoints, protected, record
+
+    stable, candidate = (each.deployment for each in deployed)
+    with pytest.raises(Refused, match="but the verdict judged 000000000000"):
+        roll(release, verdict=verdict_on(release.model.digest, "0" * 64))
+    with pytest.raises(Refused, match=r"is not there: a rollout begins when both"):
+        roll(release, verdict=verdict_on("1" * 64, release.baseline.digest))
+    found, etag = record.read(record.place(release.values))
+    assert found is not None
+    assert leads(release) == (stable, 1)
+
+    done = roll(release)
     assert (done.state, done.stable, done.candidate) == ("PROMOTED", stable, candidate)
-    assert done.steps[0].requests == {stable: 3, candidate: 3}
-    assert done.steps[0].traffic_read_back == {candidate: 100}
-    with pytest.raises(Refused, match="switched by somebody else"):
-        live.write(release.values, found, etag)  # a slower one, which has seen what was before
-    again = live.switch(release.values, good, release.model, rules, None, sample)
-    assert again.state == "PROMOTED"
-    now, _ = live.read(release.values)
-    assert now is not None
-    assert (now.live.endpoint, now.moves) == (candidate, 2)
+    assert [(step.weight, step.traffic_read_back) for step in done.steps] == [
+        (0, {stable: 100}),
+        (100, {candidate: 100}),
+    ]
+    for step in done.steps:
+        assert set(step.requests) == {stable, candidate}
+        assert step.requests == {stable: 12, candidate: 12}
+        assert sum(step.errors.values()) == 0
+    assert leads(release) == (candidate, 2)
+    with pytest.raises(AzureFailed, match="was moved by somebody else"):
+        record.write(record.place(release.values), found, etag)  # a slower one, which has seen what was before
+    day_two(release, ml_client, candidate)
+    assert roll(release).reason.startswith("nothing to do")
+    assert leads(release) == (candidate, 2)
     with pytest.raises(Refused, match="live or the way back"):
-        endpoints.delete(release.values, release.model, protected=[now.live.endpoint])
+        endpoints.delete(release.values, release.model, protected=protected.names(release.values))
     with pytest.raises(Refused, match="delete its endpoint first"):
         endpoints.delete_model(release.values, release.model)
 
-    back = live.roll_back(release.values, "wrong priorities", sample)
-    assert (back.state, back.stable, back.candidate) == ("ROLLED_BACK", stable, candidate)
-    now, _ = live.read(release.values)
+    wish, store = Wish("wrong priorities"), BlobStore(release.values)
+    back = roll_back(front_of(release.values), lambda: store, wish, print, grace_seconds=0)
+    assert (back.to, back.traffic, back.state_kept) == (stable, {stable: 100}, True)
+    now, _ = record.read(record.place(release.values))
     assert now is not None
-    assert (now.live.endpoint, now.reason) == (stable, "wrong priorities")
+    assert (leads(release), now.reason) == ((stable, 3), "wrong priorities")
 
 
-def test_a_candidate_that_does_not_answer_is_never_switched_to(
-    release: Release, deployed: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+def new_key(ml: Any, name: str) -> None:
+    """Over ARM: the SDK's own call fails for want of an argument (azure-ai-ml 1.35)."""
+    from azure.identity import DefaultAzureCredential
+
+    token = DefaultAzureCredential().get_token("https://management.azure.com/.default").token
+    place = f"{ml.workspaces.get(ml.workspace_name).id}/serverlessEndpoints/{name}/regenerateKeys"
+    url = f"https://management.azure.com{place}?api-version=2024-01-01-preview"
+    assert httpx.post(url, json={"keyType": "Primary"}, headers={"Authorization": f"Bearer {token}"}).status_code == 200
+
+
+@pytest.mark.parametrize("share", [0, 100])
+def test_a_candidate_that_stops_answering_goes_back_by_itself(
+    release: Release, deployed: tuple[Any, Any], ml_client: Any, share: int
 ) -> None:
-    from scripts import records, sample_requests
-    from scripts.errors import Refused
-    from scripts.rollout import policy as policies
-    from scripts.serverless import endpoints, live
+    """Its key is changed under the rollout's hands, so it answers 401: before the switch, and after it."""
+    stable, candidate = (each.deployment for each in deployed)
+    before = leads(release)[1]
 
-    sample = sample_requests.bodies(release.prompts)[:2]
-    rules = policies.load(Path("scripts/rollout/policy_local.yaml"))
-    good, real = verdict_on(release.model.digest, release.baseline.digest), endpoints.probe
-    dead = records.Smoke(requests=2, failures=2, latency_ms_p50=None, seconds=0.1)
-    asked: list[str] = []
+    def tell(line: str) -> None:
+        if line.startswith(f"{candidate} {share}%"):
+            new_key(ml_client, candidate)
 
-    def probe(values: Any, name: str, bodies: Any) -> Any:
-        asked.append(name)
-        return dead if name == deployed[1].endpoint and len(asked) > fine else real(values, name, bodies)
+    done = roll(release, tell=tell, again=True)
+    assert (done.state, [step.weight for step in done.steps]) == ("ROLLED_BACK", [0, 100][: 1 + share // 100])
+    assert done.steps[-1].errors[candidate] > 0 == done.steps[-1].errors[stable]
+    assert "failed in a row" in done.reason
+    assert leads(release) == (stable, before + (2 if share else 0))
 
-    monkeypatch.setattr(endpoints, "probe", probe)
-    fine = 0
-    with pytest.raises(Refused, match=r"failed 2 of 2 probes.*nothing was switched"):
-        live.switch(release.values, good, release.model, rules, None, sample)
-    asked.clear()
-    fine = 2  # well while it is probed, dead once users come
-    done = live.switch(release.values, good, release.model, rules, None, sample)
-    assert (done.state, done.steps[0].traffic_read_back) == ("ROLLED_BACK", {deployed[0].endpoint: 100})
-    now, _ = live.read(release.values)
+
+def test_the_watchdog_takes_back_a_switch_that_nobody_settled(release: Release, deployed: tuple[Any, Any]) -> None:
+    from datetime import timedelta
+
+    from scripts.front import front_of
+    from scripts.rollout.begin import Wanted
+    from scripts.rollout.run import Sources, start, tick
+    from scripts.rollout.state import Phase
+    from scripts.rollout.store import BlobStore
+    from scripts.rollout.watch import watch
+
+    stable, candidate = (each.deployment for each in deployed)
+    slow = rules(post_minutes=30)
+    sources = Sources(release.sample, release.sample, release.prompts)
+    start(release.values, Wanted(verdict_on(release.model.digest, release.baseline.digest), slow, again=True))
+    tick(release.values, slow, None, sources, print)  # and its runner dies while it watches
+    held, store = BlobStore(release.values).read(), BlobStore(release.values)
+    assert held is not None
+    assert (held.state.phase, leads(release)[0]) == (Phase.POST_BAKE, candidate)
+    assert watch(front_of(release.values), store, timedelta(minutes=20), print).action == "none"
+    found = watch(front_of(release.values), store, timedelta(0), print, grace_seconds=0)
+    assert (found.action, found.traffic) == ("taken-back", {stable: 100})
+    assert leads(release)[0] == stable
+    store._blob.delete_blob()
+    again = store.read()  # of the record's tags
+    assert again is not None
+    assert (again.state.phase, again.state.stable) == (Phase.ROLLED_BACK, stable)
+
+
+def test_a_first_release_by_the_gate_and_back_to_nobody(
+    release: Release, deployed: tuple[Any, Any], ml_client: Any
+) -> None:
+    """As if nothing had been released before; `provision` has made the endpoint that colours would be on."""
+    from azure.ai.ml.entities import ManagedOnlineEndpoint
+
+    from scripts.front import front_of
+    from scripts.rollout.store import BlobStore
+    from scripts.serverless import record
+    from scripts.serverless import release as step
+
+    values, name = release.values, deployed[0].deployment
+    ml_client.online_endpoints.begin_create_or_update(
+        ManagedOnlineEndpoint(name=values.endpoint, auth_mode="aad_token")
+    ).result()
+    record.place(values).delete_blob()  # the rollout's state went in the test before
+    assert step.live(values) is None
+    done = roll(release, verdict=verdict_on(release.baseline.digest, ""))
+    assert (done.state, done.stable, done.candidate) == ("PROMOTED", "", name)
+    now = step.live(values)
     assert now is not None
-    assert now.live.endpoint == deployed[0].endpoint
-    assert "2 of 2 requests failed after the switch" in now.reason
+    assert (now.stable, now.model) == (name, release.baseline)
+    held = BlobStore(values).read()
+    assert held is not None
+    assert held.state.standing == {name: 100}
+    front = front_of(values)
+    front.set_traffic({}, {"rollback": "nobody wants it"})
+    assert front.traffic() == {}
+    nobody = {"stable": "", "model": None, "scoring_uri": ""}
+    assert step.live(values) == now.model_copy(update=nobody)
 
 
 def test_deleted_in_the_order_that_the_service_wants(
@@ -290,12 +433,12 @@ def test_deleted_in_the_order_that_the_service_wants(
     from azure.core.exceptions import ResourceNotFoundError
 
     from scripts.errors import InvalidInput
-    from scripts.serverless import endpoints
+    from scripts.serverless import endpoints, protected
 
-    name = deployed[1].endpoint
-    gone = endpoints.delete(release.values, release.model, protected=[deployed[0].endpoint])
+    name = deployed[1].deployment
+    gone = endpoints.delete(release.values, release.model, protected=protected.names(release.values))
     assert gone == [name, f"{release.model.name}:1"]
     with pytest.raises(ResourceNotFoundError):
         ml_client.models.get(release.model.name, "1")
-    with pytest.raises(InvalidInput, match="No serverless endpoint serves"):
-        endpoints.need(release.values, release.model)
+    with pytest.raises(InvalidInput, match="There is no serverless endpoint"):
+        endpoints.need(ml_client, name)

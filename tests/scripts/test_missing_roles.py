@@ -250,6 +250,37 @@ def test_runs_are_for_those_who_may_read_them(world: World, monkeypatch: pytest.
     assert "experiments/runs/read" in answers["staging"].json()["error"]["message"]
 
 
+def test_the_serverless_route_needs_no_more_and_gets_no_more(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Who is let through is told that there is no such endpoint, or no such model; the others get a 403."""
+    place = f"https://management.azure.com{Place(world.settings).workspace_id}/serverlessEndpoints"
+    calls = {"list": ("GET", ""), "ask": ("POST", "/nobodys/listKeys"), "make": ("PUT", "/nobodys")}
+    calls["delete"] = ("DELETE", "/nobodys")
+    let_through = {}
+    for who in ("staging", "production", "operations"):
+        with monkeypatch.context() as signed_in:
+            subject = f"repo:acme/phi-train:environment:{who}"
+            (tmp_path / "assertion").write_text(Tokens(world.azure.home, world.azure.tenant_id).assertion(subject))
+            signed_in.setenv("AZURE_FEDERATED_TOKEN_FILE", str(tmp_path / "assertion"))
+            signed_in.setenv("AZURE_CLIENT_ID", world.clients[who])
+            token = azure_ml.credential().get_token("https://management.azure.com/.default").token
+        with httpx.Client(
+            headers={"Authorization": f"Bearer {token}"}, verify=ssl.create_default_context(cafile=world.azure.ca)
+        ) as client:
+            given = {
+                name: client.request(verb, f"{place}{path}?api-version=2024-10-01-preview", json={}).status_code
+                for name, (verb, path) in calls.items()
+            }
+        assert set(given.values()) <= {200, 204, 400, 403, 404, 409}, given
+        let_through[who] = {name for name, status in given.items() if status != httpx.codes.FORBIDDEN}
+    assert let_through == {
+        "staging": {"list", "ask", "make"},
+        "production": {"list", "ask"},
+        "operations": {"list", "ask", "make", "delete"},
+    }
+
+
 def test_doctor_names_every_role_that_is_missing(world: World) -> None:
     """Last, because it leaves nobody any role."""
     lost = world.grants()

@@ -26,7 +26,7 @@ from emulator.processes import MARK
 from scripts import azure_ml
 from scripts.deploy import _collector
 from scripts.doctor.context import Context
-from scripts.doctor.run import Doctor, Finding, examine
+from scripts.doctor.run import ROUTE, Doctor, Finding, _run, examine
 from scripts.endpoint import Endpoint
 from scripts.errors import AzureFailed, InvalidInput
 from scripts.github import environments
@@ -36,10 +36,12 @@ from scripts.provision.diagnostics import VERSION
 from scripts.provision.place import REGISTRY_VERSION, Place
 from scripts.provision.providers import PROVIDERS
 from scripts.provision.roles import github_grants, workload_grants
+from scripts.serverless import endpoints
 from scripts.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
 DEMO = Path("scripts/environments/demo.yaml")
+ROUTE_RECIPE = "serverless_phi4_mini"
 REPOSITORY = environments.Identity("acme", "phi-train")
 LOGGED = "/providers/Microsoft.Insights/diagnosticSettings/requests"
 READY = "def init():\n    pass\n\n\ndef run(data):\n    return {}\n"
@@ -130,6 +132,20 @@ def refusal(action: Callable[[], object]) -> str:
     with pytest.raises(AzureFailed) as failed, azure_ml.explained("Trying"):
         action()
     return str(failed.value)
+
+
+def test_serverless_endpoints_want_a_provider_that_nothing_registers_by_the_way(
+    world: World, sign_in: Callable[..., None]
+) -> None:
+    """`doctor` says it before anything is made; the service refuses whoever goes on all the same."""
+    told = _run(ROUTE, Context(DEMO, github=False, recipe=ROUTE_RECIPE))
+    assert told.outcome == "failed"
+    assert "Microsoft.Network is NotRegistered" in told.said
+    assert "az provider register --namespace Microsoft.Network" in told.said
+    sign_in("staging")
+    with pytest.raises(AzureFailed, match=r"not registered to use namespace 'Microsoft.Network'"):
+        endpoints.deploy_model(world.settings, endpoints.base_model(ROUTE_RECIPE), [])
+    assert endpoints.ours(world.settings, azure_ml.client(world.settings)) == {}
 
 
 class TestTwiceIsOnce:

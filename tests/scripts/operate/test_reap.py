@@ -14,7 +14,7 @@ from scripts.operate.leftovers import Checkpoints, ModelVersion
 from scripts.operate.leftovers_facts import FOLDER, writes_to
 from scripts.operate.policy import REAP, Reap, load
 from scripts.operate.reap import plan
-from scripts.operate.reap_things import Colour, Compute, Endpoint, Facts, Rollout
+from scripts.operate.reap_things import Colour, Compute, Endpoint, Facts, Rollout, Serverless
 from scripts.training_job import ENDED
 
 SHIPPED = load(Reap, REAP)
@@ -77,6 +77,15 @@ checkpoints = st.builds(
     gigabytes=st.floats(0, 100),
     registered=st.booleans(),
 )
+served = st.builds(
+    Serverless,
+    name=st.sampled_from(["s-1", "s-2", "two"]),
+    application=st.sampled_from(["mine", "mine", "mine", "one", ""]),
+    changed_at=times,
+    state=states,
+    verdict=verdicts,
+    protected=st.sampled_from([False, False, True]),
+)
 computes = st.builds(
     Compute,
     name=st.sampled_from(["gpu", "cpu", "desk"]),
@@ -101,6 +110,7 @@ facts_of = st.builds(
     rollout=rollouts,
     others=st.lists(endpoints, max_size=3, unique_by=lambda each: each.name).map(tuple),
     computes=st.lists(computes, max_size=3, unique_by=lambda each: each.name).map(tuple),
+    serverless=st.lists(served, max_size=3, unique_by=lambda each: each.name).map(tuple),
     models=st.lists(models, max_size=4, unique_by=lambda each: each.digest).map(tuple),
     named=st.sets(st.sampled_from(DIGESTS), max_size=2).map(frozenset),
     checkpoints=st.lists(checkpoints, max_size=3, unique_by=lambda each: each.name).map(tuple),
@@ -117,7 +127,7 @@ policies = st.builds(
     keep_endpoints=st.sampled_from([[], ["two"]]),
     keep_clusters=st.sampled_from([[], ["gpu"]]),
 )
-KINDS = ("deployment", "endpoint", "cluster", "compute instance", "model", "checkpoints")
+KINDS = ("deployment", "endpoint", "serverless endpoint", "cluster", "compute instance", "model", "checkpoints")
 
 
 def done(facts: Facts, policy: Reap, now: datetime = NOW) -> dict[str, set[str]]:
@@ -153,6 +163,27 @@ def test_a_colour_goes_only_when_everything_says_that_it_may(facts: Facts, polic
             assert old(facts.rollout.ended_at, policy.retention_hours)
         if facts.rollout and facts.rollout.retain_until and facts.rollout.way_back == colour.name.lower():
             assert facts.rollout.retain_until <= NOW
+
+
+@given(facts_of, policies)
+def test_a_serverless_endpoint_goes_only_when_everything_says_that_it_may(facts: Facts, policy: Reap) -> None:
+    gone = done(facts, policy)["serverless endpoint"]
+    for each in facts.serverless:
+        if each.name not in gone:
+            continue
+        assert each.application == "mine"
+        assert not each.protected
+        assert each.name not in policy.keep_endpoints
+        assert each.state in ("Succeeded", "Failed")
+        assert old(each.changed_at, policy.retention_hours)
+        assert each.verdict not in ("", "pass") or old(each.changed_at, policy.candidate_hours)
+        assert not facts.rollout or not facts.rollout.ended_at or old(facts.rollout.ended_at, policy.retention_hours)
+
+
+def test_one_serverless_endpoint_goes_and_a_neighbours_is_not_even_told() -> None:
+    ours, theirs = (Serverless(each, app, LONG_AGO, verdict="fail") for each, app in (("s-1", "mine"), ("s-2", "one")))
+    facts = Facts(endpoint=Endpoint("mine"), train="t", ours=frozenset({"mine", "one"}), serverless=(ours, theirs))
+    assert [(each.name, each.action) for each in plan(facts, SHIPPED, NOW)] == [("s-1", "delete")]
 
 
 @given(facts_of, policies)
@@ -242,7 +273,8 @@ def test_time_alone_only_ever_adds(facts: Facts, policy: Reap, later: timedelta)
 def test_every_finding_says_why_and_what_it_costs(facts: Facts, policy: Reap) -> None:
     for finding in plan(facts, policy, NOW):
         assert finding.why
-        assert ("storage" if finding.kind in ("model", "checkpoints") else "instance-hours") in finding.cost
+        costs = {"model": "storage", "checkpoints": "storage", "serverless endpoint": "by the hour"}
+        assert costs.get(finding.kind, "instance-hours") in finding.cost
 
 
 LIVE = Endpoint("mine", {"blue": 100}, {}, LONG_AGO)

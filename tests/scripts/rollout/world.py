@@ -192,6 +192,12 @@ class Actor:
     def tags(self) -> dict[str, str]:
         return self.world.tags
 
+    def serving(self, _digest: str) -> str:
+        return ""
+
+    def rules(self, policy: policies.Policy) -> policies.Policy:
+        return policy
+
     # Requests.
 
     def post(self, body: Mapping[str, Any], deployment: str | None = None) -> Answer:
