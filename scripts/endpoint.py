@@ -12,6 +12,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from scripts import azure_ml, records
 from scripts.errors import AzureFailed, InvalidInput
 from scripts.settings import Settings
+from scripts.shapes import SHAPES, Shape
 
 DEPLOYMENT_HEADER = "azureml-model-deployment"
 OURS = "release-train"  # the `user` of requests to one colour: no customer's, so serving/ keeps nothing about them
@@ -35,7 +36,7 @@ class Endpoint:
     """The one endpoint of an environment. Raises AzureFailed as Azure does."""
 
     def __init__(self, settings: Settings) -> None:
-        self.name, self._path = settings.endpoint, settings.scoring_path
+        self.name, self._path, self.shape = settings.endpoint, settings.scoring_path, settings.request_shape
         self._ml = azure_ml.client(settings)
 
     def traffic(self) -> dict[str, int]:
@@ -162,8 +163,11 @@ class Requests:
     Not the SDK's `invoke`: that leaks a deployment header into every later call and makes three requests of one.
     """
 
-    def __init__(self, scoring_uri: str, *, timeout_seconds: float = 180.0, key: str = "") -> None:
-        self._uri, self._key = scoring_uri, key
+    def __init__(
+        self, scoring_uri: str, *, timeout_seconds: float = 180.0, key: str = "", shape: str = "openai"
+    ) -> None:
+        """`shape`: what becomes of the bodies, which are given in OpenAI's style (shapes.py)."""
+        self._uri, self._key, self._shape = scoring_uri, key, SHAPES[shape]
         self._credential = azure_ml.credential()
         self._http = httpx.Client(timeout=timeout_seconds, limits=httpx.Limits(max_connections=64))
 
@@ -187,18 +191,18 @@ class Requests:
                 body = {"user": OURS, **body}
         started = time.monotonic()
         try:
-            answer = self._http.post(self._uri, json=body, headers=headers)
+            answer = self._http.post(self._uri, json=self._shape.request(body), headers=headers)
         except httpx.HTTPError:
             return Answer(deployment or "", 0, (time.monotonic() - started) * 1000), ""
         took = (time.monotonic() - started) * 1000
         by = answer.headers.get(DEPLOYMENT_HEADER, deployment or "")
-        return Answer(by, answer.status_code, took), _said(answer)
+        return Answer(by, answer.status_code, took), _said(answer, self._shape)
 
 
-def _said(answer: httpx.Response) -> str:
+def _said(answer: httpx.Response, shape: Shape) -> str:
     try:
-        return str(answer.json()["choices"][0]["message"]["content"])
-    except (ValueError, KeyError, IndexError, TypeError):
+        return str(shape.text(answer.json()))
+    except (ValueError, KeyError, IndexError, TypeError, StopIteration):
         return ""
 
 

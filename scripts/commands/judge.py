@@ -131,6 +131,7 @@ def evaluate(
         concurrency=at_once,
         fresh=fresh,
         by=engine,
+        shape=endpoint.shape,
     )
     how = f" with {few_shot} examples" if few_shot else ""
     name = "exact_match" if "exact_match" in done.metrics else next(iter(done.metrics), None)

@@ -97,7 +97,7 @@ def _executor(
     users = policy.evidence == "users"
     copies = partial(mirrored, settings, endpoint.name)
     eyes = Eyes(endpoint, monitor_of(settings, endpoint.name), copies) if users else Eyes(endpoint, None)
-    with Requests(endpoint.scoring_uri()) as requests:
+    with Requests(endpoint.scoring_uri(), shape=endpoint.shape) as requests:
         prober = Prober(requests, sources.prompts, policy.probes.metric) if users or grader else None
         if grader and grader.caveat:
             tell(f"  {grader.caveat}")

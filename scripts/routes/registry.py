@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts import digests, records, retired, training_size
+from scripts import azure_ml, digests, records, retired, training_size
 from scripts import register as registering
 from scripts.cost import estimate, hours, prices, runs
 from scripts.routes import recipes, registry_asked, registry_measured, registry_pipeline, registry_rules
@@ -118,4 +118,13 @@ def output(name: str) -> str:
 
 
 def register(settings: Settings, training: records.Training) -> records.Model:
-    return registering.register_job(settings, training)
+    """The output that the settings serve: the folder of weights, or the same model in MLflow's form."""
+    if settings.serving.artifact != "mlflow":
+        return registering.register_job(settings, training)
+    output = f"azureml://jobs/{training.job_name}/outputs/{registry_pipeline.NO_CODE}"
+    what = f"Reading what {training.job_name} left as {registry_pipeline.NO_CODE}"
+    with azure_ml.explained(what):
+        ml = azure_ml.client(settings)
+        digest = registry_measured.digest(settings, ml, training.job_name, registry_pipeline.NO_CODE, "MLmodel")
+    same = training.model_copy(update={"model_output": output, "model_digest": digest})
+    return registering.register_job(settings, same, "mlflow")
