@@ -30,8 +30,8 @@ def check(emulator: Emulator, properties: Mapping[str, Any]) -> None:
     kind = model["properties"].get("modelType") or "custom_model"
     if kind != MODEL_TYPE:
         message = (
-            f"The deployment has no environmentId and no codeConfiguration: only models of type {MODEL_TYPE} are served "
-            f"without them, and this one is a {kind}."
+            f"The deployment has no environmentId and no codeConfiguration: only models of type {MODEL_TYPE} are "
+            f"served without them, and this one is a {kind}."
         )
         raise ArmError(400, "BadArgument", message)
     if str(properties.get("egressPublicNetworkAccess", "Enabled")).lower() == "disabled":

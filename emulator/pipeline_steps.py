@@ -166,6 +166,10 @@ def convert(work: Work, _run: JobRun) -> Points:
     return []
 
 
+# How the names of a tokenizer's files begin.
+TOKENIZER = ("tokenizer", "special_tokens", "chat_template", "vocab", "merges")
+
+
 def _described(base: str) -> dict[str, Any]:
     entry, _ = registries.find(base, "models")
     return {

@@ -227,7 +227,8 @@ def _for_ours(settings: Settings, model: records.Model) -> dict[str, str]:
 
 def _container(settings: Settings) -> dict[str, str]:
     """What serving/container/start.py reads: nobody can give the command of a managed container arguments."""
-    serving, routes = settings.serving, settings.serving_environment.routes
+    serving, image = settings.serving, settings.serving_environment
+    routes = image.routes if image else None
     return {
         "SERVED_MODEL_NAME": settings.model,
         "MODEL_ARTIFACT": serving.artifact,

@@ -1,9 +1,9 @@
 """A scoring script in place of Azure's own for a chat model in MLflow's form, which nobody deploys any code for.
 
-The inference server around it is the real one, and so is the pipeline of transformers that answers. Which of Azure's two
-servers it follows is in the model's `MLmodel`, as on Azure: with `azureml.base_image` in its metadata that of the image
-foundation-model-inference, else the generic one (docs/emulator.md says where both were looked up, and what is not like
-them). One request at a time, whole conversations, no streams.
+The inference server around it is the real one, and so is the pipeline of transformers that answers. Which of Azure's
+two servers it follows is in the model's `MLmodel`, as on Azure: with `azureml.base_image` in its metadata that of the
+image foundation-model-inference, else the generic one (docs/emulator.md says where both were looked up, and what is not
+like them). One request at a time, whole conversations, no streams.
 """
 
 import json

@@ -39,7 +39,7 @@ def measured(settings: Settings, ml: "MLClient", work: "Plan", name: str) -> rec
         curve = runs_of.history(run, "loss") or runs_of.history(run, "train_loss")
         if not curve or seconds <= 0:
             raise InvalidInput(f"Training job {name} logged no loss: its model cannot be registered.")
-        found = digest(settings, ml, name, SERVED, "config.json")
+        digest = _digest(settings, ml, name)
     tokens = work.load.tokens if work.load else 0
     perplexity = next((found["perplexity"] for found in all_runs.values() if "perplexity" in found), None)
     return records.TrainingMetrics(
@@ -51,26 +51,23 @@ def measured(settings: Settings, ml: "MLClient", work: "Plan", name: str) -> rec
         trained_tokens=tokens,
         peak_memory_mb=None,
         steps=max(curve[-1].step, *(point.step for point in runs_of.history(run, "eval_loss"))),
-        model_digest=found,
+        model_digest=digest,
         base_model_digest=digests.of_values(work.base_model),
         perplexity=perplexity,
         processes=work.scale.instances * work.scale.processes_per_instance,
     )
 
 
-def digest(settings: Settings, ml: "MLClient", job: str, output: str, needed: str) -> str:
-    """Over name, size and MD5 (where the storage has none: ETag) of every file: nothing of gigabytes is downloaded.
-
-    Raises InvalidInput when the job left no such output, or no file called `needed` in it.
-    """
-    uri = ml.jobs._get_named_output_uri(job, output).get(output, "")
+def _digest(settings: Settings, ml: "MLClient", job: str) -> str:
+    """Over name, size and MD5 (where the storage has none: ETag) of every file: nothing of gigabytes is downloaded."""
+    uri = ml.jobs._get_named_output_uri(job, SERVED).get(SERVED, "")
     prefix = uri.partition("/paths/")[2].strip("/")
     if not prefix or f"/datastores/{storage.DATASTORE}/" not in uri:
-        raise InvalidInput(f"Training job {job} left no {output}: its model cannot be registered.")
+        raise InvalidInput(f"Training job {job} left no {SERVED}: its model cannot be registered.")
     files = []
     for blob in storage.container(settings).list_blobs(name_starts_with=f"{prefix}/"):
         md5 = blob.content_settings.content_md5 if blob.content_settings else None
         files.append(f"{blob.name[len(prefix) + 1 :]}:{blob.size}:{bytes(md5).hex() if md5 else blob.etag}")
-    if not any(each.rpartition("/")[2].startswith(f"{needed}:") for each in files):
-        raise InvalidInput(f"Training job {job} left no {needed} in {output}: its model cannot be served.")
+    if not any(each.rpartition("/")[2].startswith("config.json:") for each in files):
+        raise InvalidInput(f"Training job {job} left no config.json in {SERVED}: its model cannot be served.")
     return digests.of_values(*sorted(files))
