@@ -80,7 +80,8 @@ def started(folder: Path) -> Iterator[World]:
     shutil.copytree(ROOT / "training", folder / "training", ignore=shutil.ignore_patterns("__pycache__"))
     make.base_model(folder / "base")
     before, where, home = dict(os.environ), Path.cwd(), folder / "azure"
-    os.environ["EMULATOR_SERVICE_MODEL"] = str(folder / "base")
+    # So small a model is no faster on two threads, and its servers would take each other's cores.
+    os.environ |= {"EMULATOR_SERVICE_MODEL": str(folder / "base"), "OMP_NUM_THREADS": "1"}
     serve = start_serve(Options(home, {}, operation_seconds=0.05, faults=plan), detached=False)
     try:
         variables = command_env(EmulatorSettings.load(home))
