@@ -163,6 +163,16 @@ def test_a_model_without_code_is_deployed_with_nothing_of_ours(tmp_path: Path) -
         tiers.check_artifact(made, MODEL)
 
 
+def test_a_tier_of_another_address_or_shape_stands_beside_nothing(tmp_path: Path) -> None:
+    none, plain = of(tmp_path, "mlflow"), settings.load(DEMO)
+    code, own = (SimpleNamespace(tags=deploy._deployment(each, MODEL, "a", {}).tags) for each in (plain, none))
+    assert not deploy.other_address(none, {"blue": own})
+    assert not deploy.other_address(plain, {"blue": code, "green": SimpleNamespace(tags=None)})
+    assert "requests of shape openai and the tier mlflow of shape foundry" in deploy.other_address(none, {"blue": code})
+    assert "requests of shape foundry and the tier python of shape openai" in deploy.other_address(plain, {"blue": own})
+    assert "answers at /score and the tier gpu at /v1" in deploy.other_address(of(tmp_path, "gpu"), {"blue": own})
+
+
 def test_a_size_or_a_model_that_the_tier_does_not_take(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="does not run on Standard_E4s_v3; choose one of Standard_NC24ads_A100_v4"):
         tiers.check_size(of(tmp_path, "gpu", instance_type="Standard_E4s_v3"))
