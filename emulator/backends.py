@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from emulator import no_code
 from emulator.child_env import child_environment, managed_identity
 from emulator.collected import DataCollector, collector_of
 from emulator.containers import Launch, prepare
@@ -83,15 +84,14 @@ def start(runtime: Runtime, deployment: Resource) -> Backend:
     properties, port = deployment["properties"], free_port()
     with (folder / "storage-initializer.log").open("w") as notes:
         model_dir = _place_model(emulator, deployment, folder, notes)
-        own = not properties.get("codeConfiguration")
-        if own:
+        own, probed = not properties.get("codeConfiguration"), "/"
+        if no_code.is_no_code(properties):
+            launch = _code_server(no_code.place_script(folder / "code"), folder, model_dir, port)
+        elif own:
             launch, probed = prepare(emulator, deployment, folder / "code", port)
         else:
             _place_code(emulator, deployment, folder / "code", notes)
-            launch, probed = (
-                _code_server(properties["codeConfiguration"]["scoringScript"], folder, model_dir, port),
-                "/",
-            )
+            launch = _code_server(properties["codeConfiguration"]["scoringScript"], folder, model_dir, port)
     collector = None if own else collector_of(emulator, deployment)
     collecting = collector.environment(folder) if collector else {}
     process = emulator.processes.start(

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.responses import Response
 
 from emulator.errors import ArmError
+from emulator.fault_injection import break_cluster
 from emulator.resources import PROVIDER, answer, answer_list, system_data, utc_now
 from emulator.routing import ARM, WORKSPACE, Call, route
 from emulator.store import Resource
@@ -75,10 +76,16 @@ def put(call: Call) -> Response:
             "computeLocation": body.get("location") or workspace["location"],
         },
     }
-    stored = store.put(path, resource)
+    stored, broken = store.put(path, resource), break_cluster(call)
 
     def work() -> None:
-        store.update(path, lambda found: found["properties"].update(provisioningState="Succeeded"))
+        if broken is None:
+            store.update(path, lambda found: found["properties"].update(provisioningState="Succeeded"))
+            return
+        errors = [broken.body()]
+        ended = {"provisioningState": "Failed", "provisioningErrors": errors}
+        store.update(path, lambda found: found["properties"].update(ended))
+        raise broken
 
     headers = call.emulator.operations.start(call, "compute", work)
     return answer(stored, 200 if old else 201, headers)

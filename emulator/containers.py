@@ -59,7 +59,8 @@ def routes_of(emulator: Emulator, environment_id: str) -> dict[str, Any] | None:
 def scoring_path(emulator: Emulator, deployment: Resource) -> str:
     """Where a deployment takes requests: Azure makes this the path of the endpoint's scoring URI."""
     properties = deployment["properties"]
-    routes = None if properties.get("codeConfiguration") else routes_of(emulator, properties["environmentId"])
+    environment = None if properties.get("codeConfiguration") else properties.get("environmentId")
+    routes = routes_of(emulator, environment) if environment else None
     return str(routes["scoringRoute"].get("path") or "/") if routes else "/score"
 
 

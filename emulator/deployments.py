@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from emulator import no_code
 from emulator.backends import folder_of, retire
 from emulator.containers import routes_of
 from emulator.deployer import deploy, set_state, unwanted
@@ -87,7 +88,7 @@ def _check_references(call: Call, properties: dict[str, Any]) -> None:
     code = properties.get("codeConfiguration")
     named = {
         "Model": properties.get("model"),
-        "Environment": properties["environmentId"],
+        "Environment": properties.get("environmentId"),
         "Code": (code or {}).get("codeId"),
     }
     for what, target in named.items():
@@ -95,10 +96,15 @@ def _check_references(call: Call, properties: dict[str, Any]) -> None:
             raise ArmError(400, "BadArgument", f"{what} '{target}' of the deployment does not exist.")
     if code and not named["Code"]:
         raise ArmError(400, "BadArgument", "The deployment's code_configuration has no code.")
-    if not code and routes_of(call.emulator, properties["environmentId"]) is None:
+    no_code.check(call.emulator, properties)
+    if (
+        not code
+        and not no_code.is_no_code(properties)
+        and routes_of(call.emulator, properties["environmentId"]) is None
+    ):
         message = (
-            "The local Azure ML serves deployments with a code_configuration (code and scoring_script), or with an "
-            "environment that has an inference_config."
+            "The local Azure ML serves deployments with a code_configuration (code and scoring_script), with an "
+            f"environment that has an inference_config, or of an {no_code.MODEL_TYPE} with neither."
         )
         raise ArmError(400, "BadArgument", message)
 

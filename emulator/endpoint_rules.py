@@ -78,9 +78,8 @@ def _filled(given: Mapping[str, Any] | None, defaults: Mapping[str, Any]) -> dic
 def deployment_properties(given: Mapping[str, Any]) -> dict[str, Any]:
     """A deployment's properties with the service's defaults for what was not sent. ArmError 400 when invalid."""
     sent = {key: value for key, value in given.items() if value is not None}
-    for needed in ("environmentId", "instanceType"):
-        if not sent.get(needed):
-            raise ArmError(400, "BadArgument", f"The deployment has no {needed}.")
+    if not sent.get("instanceType"):
+        raise ArmError(400, "BadArgument", "The deployment has no instanceType.")
     requests = _filled(sent.get("requestSettings"), REQUESTS)
     limit = seconds(requests["requestTimeout"], "requestTimeout")
     if not 0 < limit <= MAX_REQUEST_SECONDS:

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from emulator.errors import ArmError
 from emulator.fault_matching import seen
 from emulator.fault_plan import Faults
-from emulator.faults import CODES, Conflict, Lost, Provisioning, Refuse, Scoring, Slow
+from emulator.faults import CODES, Cluster, Conflict, Lost, Provisioning, Refuse, Scoring, Slow
 from emulator.resources import BUSY_STATES
 from emulator.routing import Call
 from emulator.store import Resource
@@ -104,6 +104,13 @@ def hold_up(call: Call, operation: str, stop: Callable[[], bool]) -> Callable[[]
             raise ArmError(400, fault.code, fault.message)
 
     return wait
+
+
+def break_cluster(call: Call) -> ArmError | None:
+    """What the provisioning of a cluster ends with (kind cluster), None when it succeeds."""
+    faults = call.emulator.faults
+    fault = faults.strike(Cluster, seen(call.method, call.host, call.path)) if faults else None
+    return ArmError(400, fault.code, fault.message) if fault else None
 
 
 async def scored(call: Call, deployment_id: str) -> httpx.Response | None:

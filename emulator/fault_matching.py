@@ -12,11 +12,12 @@ from emulator.faults import Fault, OfRequest
 ABOUT = re.compile(
     r".*/onlineEndpoints/(?P<endpoint>[^/]+)(?:/deployments/(?P<deployment>[^/]+))?(?:/.*)?", re.IGNORECASE
 )
+CLUSTER = re.compile(r".*/workspaces/[^/]+/computes/(?P<cluster>[^/]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One call, as faults match it. `endpoint` and `deployment` are "" when it is about none."""
+    """One call, as faults match it. `endpoint`, `deployment` and `cluster` are "" when it is about none."""
 
     method: str
     host: str
@@ -24,6 +25,7 @@ class Seen:
     endpoint: str = ""
     deployment: str = ""
     operation: str = ""
+    cluster: str = ""
 
     def __str__(self) -> str:
         return f"{self.method} {self.host}{self.path}"
@@ -31,14 +33,16 @@ class Seen:
 
 def seen(method: str, host: str, path: str, operation: str = "") -> Seen:
     """A request of the management API with the names in its path."""
-    about = ABOUT.fullmatch(path)
+    about = ABOUT.fullmatch(path) or CLUSTER.fullmatch(path)
     names = {key: value or "" for key, value in about.groupdict().items()} if about else {}
     return Seen(method, host, path, operation=operation, **names)
 
 
 def matches(fault: Fault, call: Seen) -> bool:
     """Whether the call is one of those that the fault means: everything it says must hold."""
-    if not _named(fault.endpoint, call.endpoint) or not _named(getattr(fault, "deployment", None), call.deployment):
+    if not _named(fault.endpoint, call.endpoint):
+        return False
+    if not all(_named(getattr(fault, what, None), getattr(call, what)) for what in ("deployment", "cluster")):
         return False
     if getattr(fault, "operation", None) not in (None, call.operation):
         return False

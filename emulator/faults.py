@@ -118,6 +118,13 @@ class Provisioning(OfDeployment):
     message: str = "User container has crashed or terminated (by the fault plan)."
 
 
+class Cluster(Fault):
+    kind: Literal["cluster"]
+    cluster: str | None = None
+    code: str = "ClusterProvisioningFailed"
+    message: str = "The cluster could not be provisioned (by the fault plan)."
+
+
 class Drift(Fault):
     kind: Literal["drift"]
     traffic: Weights
@@ -144,7 +151,7 @@ class Scoring(OfDeployment):
 
 F = TypeVar("F", bound=Fault)
 AnyFault = Annotated[
-    Slow | Stale | Conflict | Lost | Refuse | Provisioning | Drift | Scoring, Field(discriminator="kind")
+    Slow | Stale | Conflict | Lost | Refuse | Provisioning | Cluster | Drift | Scoring, Field(discriminator="kind")
 ]
 
 

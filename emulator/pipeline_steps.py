@@ -148,18 +148,43 @@ def finetune(work: Work, run: JobRun) -> Points:
 
 
 def convert(work: Work, _run: JobRun) -> Points:
-    """The model in MLflow's form: what it is in `MLmodel`, the folder itself in `model/`."""
+    """The model in MLflow's form as the component leaves it: what it is in `MLmodel`, and in `data` its parts apart.
+
+    Flavour and folders are those of Microsoft's package azureml-evaluate-mlflow, the metadata those of its fine-tuning.
+    """
     assert work.trained is not None  # noqa: S101 (the step before left it)
     if kept := work.outputs.get("mlflow_model_folder"):
-        shutil.copytree(work.trained, kept / "model", dirs_exist_ok=True)
-        flavors = {"transformers": {"model_binary": "model", "task": "text-generation", "framework": "pt"}}
-        described = {
-            "artifact_path": "model",
-            "flavors": flavors,
-            "metadata": {"base": work.inputs["mlflow_model_path"]},
-        }
-        (kept / "MLmodel").write_text(yaml.safe_dump(described))
+        for file in work.trained.iterdir():
+            is_tokenizer = file.name.startswith(("tokenizer", "special_tokens", "chat_template", "vocab", "merges"))
+            parts = (
+                ("tokenizer",) if is_tokenizer else ("model", "config") if file.name == "config.json" else ("model",)
+            )
+            for part in parts:
+                (kept / "data" / part).mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, kept / "data" / part / file.name)
+        (kept / "MLmodel").write_text(yaml.safe_dump(_described(work.inputs["mlflow_model_path"])))
     return []
+
+
+# How the names of a tokenizer's files begin.
+TOKENIZER = ("tokenizer", "special_tokens", "chat_template", "vocab", "merges")
+
+
+def _described(base: str) -> dict[str, Any]:
+    entry, _ = registries.find(base, "models")
+    return {
+        "flavors": {
+            "hftransformersv2": {"code": None, "model_data": "data", "task_type": "chat-completion"},
+            "python_function": {"data": "data", "loader_module": "azureml.evaluate.mlflow.hftransformers"},
+        },
+        "metadata": {
+            "base_model_asset_id": base,
+            "base_model_name": entry["name"],
+            "finetuning_task": "chat-completion",
+            "is_acft_model": True,
+            "is_finetuned_model": True,
+        },
+    }
 
 
 def compute_metrics(work: Work, _run: JobRun) -> Points:

@@ -47,6 +47,7 @@ class Asked:
     few_shot: int = 0
     flow: Path = FLOW
     by: By = "promptflow"  # same rows, same answers: no part of what makes an answer
+    shape: str = ""  # of the requests (flow/asking/settings.py); "": as the process's environment says
 
     def keys(self, questions: Sequence[Question]) -> list[str]:
         """What makes an answer the answer to a question, digested; what is expected is no part of that."""
@@ -110,7 +111,11 @@ def ask(
         try:
             flow.run(
                 [_inputs(questions[number][0], asked.few_shot) for number in missing],
-                {"ENDPOINT_SCORING_URI": asked.scoring_uri, "ENDPOINT_DEPLOYMENT": asked.deployment or ""},
+                {
+                    "ENDPOINT_SCORING_URI": asked.scoring_uri,
+                    "ENDPOINT_DEPLOYMENT": asked.deployment or "",
+                    **({"ENDPOINT_SHAPE": asked.shape} if asked.shape else {}),
+                },
                 concurrency=concurrency,
                 on_output=take,
                 tick=lambda: report(len(answers)),

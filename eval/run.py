@@ -45,13 +45,14 @@ def run(
     fresh: bool = False,
     quiet: bool = False,
     by: By = "promptflow",
+    shape: str = "",
 ) -> RunSummary:
     """Evaluate one deployment over `prompts`: write `out` and, beside it, NAME.answers.jsonl and NAME.run.json.
 
     `concurrency` requests are in flight, each prompt is asked `repeats` times, `few_shot` examples go before it.
     `model_digest` and `serving` say what the deployment is made of: answers and scores that were kept (folder `.kept`
     beside `out`) are used again where all of that is the same, unless `fresh`. `by`: what runs
-    the flow. No table is written unless it is whole.
+    the flow; `shape`: of its requests, else as ENDPOINT_SHAPE says. No table is written unless it is whole.
     Raises EvalError, and its InfraError when the endpoint failed too often.
     """
     started = time.monotonic()
@@ -61,7 +62,7 @@ def run(
         raise EvalError(f"The scoring URI {scoring_uri!r} is not an http(s) address; give the endpoint's scoring URI.")
     questions = [(prompt, repeat) for prompt in read_prompts(prompts) for repeat in range(repeats)]
     judge = Judge(metrics)
-    asked = Asked(scoring_uri, deployment, model_digest or None, serving, few_shot, by=by)
+    asked = Asked(scoring_uri, deployment, model_digest or None, serving, few_shot, by=by, shape=shape)
     answers, answering = ask(
         questions,
         asked,

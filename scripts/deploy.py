@@ -11,7 +11,7 @@ from typing import Any
 
 from scripts import autoscale, digests, records, room, sample_requests, tiers
 from scripts.endpoint import Answer, Endpoint, Requests
-from scripts.errors import AzureFailed, Refused
+from scripts.errors import AzureFailed, InvalidInput, Refused
 from scripts.live import colours
 from scripts.provision import environment_version
 from scripts.rollout.state import Phase, RolloutState
@@ -19,7 +19,9 @@ from scripts.rollout.store import BlobStore
 from scripts.settings import Collect, Probe, Settings
 
 CODE = Path("serving")
-ROUTE, OURS = "route", "/score"  # the tag that says at which path a deployment answers, and what none of it means
+# Tags that say at which path and in which shape a deployment answers, and what none of them means.
+ADDRESS = {"route": "/score", "shape": "openai"}
+OF_ITS_OWN = "Give this tier an endpoint of its own (`endpoint` in the settings)."
 EXCEPTION = re.compile(r"[\w.]*(Error|Exception|Exit|Failed)\b: .")  # the last line of a traceback
 
 
@@ -40,11 +42,13 @@ def deploy(
 
     Raises Refused, before anything is made, for a colour that is live or needed by a rollout (`over_way_back`: though
     it is the way back of the last one), for a model that the tier does not take and for instances that the quota has no
-    room for; InvalidInput for a size that the tier does not run on; AzureFailed when it does not start or does not
-    answer.
+    room for; InvalidInput for a size that the tier does not run on or a variable that its server does not read;
+    AzureFailed when it does not start or does not answer.
     """
     tiers.check_size(settings)
     tiers.check_artifact(settings, model)
+    if unread := tiers.unread(settings.serving.tier, variables or ()):
+        raise InvalidInput(f"--variable: only our own server reads {unread[0]}, not that of {settings.serving.tier}.")
     endpoint = Endpoint(settings)
     live = endpoint.traffic()
     colour = colour or colours(settings, endpoint)[1]
@@ -72,7 +76,7 @@ def deploy(
         except AzureFailed as error:
             said = why_it_died(endpoint.logs(colour, lines=100))
             raise AzureFailed(f"{error}" + (f" Its log says: {said}" if said else "")) from error
-    with Requests(endpoint.scoring_uri()) as requests:
+    with Requests(endpoint.scoring_uri(), shape=endpoint.shape) as requests:
         started = time.monotonic()
         answers = sample_requests.send(requests, smoke, deployment=colour)
         checked = _smoke(answers, time.monotonic() - started)
@@ -99,15 +103,25 @@ def deploy(
 
 def other_address(settings: Settings, live: Mapping[str, Any]) -> str:
     """Why the tier cannot stand beside what is `live`: an endpoint's requests have one path, whoever answers them."""
-    mine = settings.scoring_path
+    mine = address(settings)
     for name, deployment in live.items():
-        theirs = (deployment.tags or {}).get(ROUTE, OURS)
+        theirs = {tag: (deployment.tags or {}).get(tag, usual) for tag, usual in ADDRESS.items()}
+        if theirs["route"] != mine["route"]:
+            return (
+                f"Deployment {name} answers at {theirs['route']} and the tier {settings.serving.tier} at "
+                f"{mine['route']}: traffic cannot be split between two addresses. {OF_ITS_OWN}"
+            )
         if theirs != mine:
             return (
-                f"Deployment {name} answers at {theirs} and the tier {settings.serving.tier} at {mine}: traffic cannot "
-                "be split between two addresses. Give this tier an endpoint of its own (`endpoint` in the settings)."
+                f"Deployment {name} takes requests of shape {theirs['shape']} and the tier {settings.serving.tier} of "
+                f"shape {mine['shape']}: whoever asks cannot know which colour will answer. {OF_ITS_OWN}"
             )
     return ""
+
+
+def address(settings: Settings) -> dict[str, str]:
+    """The tags `ADDRESS` of a deployment with these settings."""
+    return {"route": settings.scoring_path, "shape": settings.request_shape}
 
 
 def needed_by(found: RolloutState | None, colour: str, now: datetime, *, over_way_back: bool = False) -> str:
@@ -135,8 +149,9 @@ def release_digest(settings: Settings, model: records.Model, variables: Mapping[
     """What a deployment is made of: model, code, environment, settings, variables."""
     # How many instances there may be changes nothing about what each of them answers.
     shape = settings.serving.model_dump_json(exclude={"scale"}) + json.dumps(dict(variables), sort_keys=True)
-    environment = environment_version(settings.serving_environment)
-    code = "" if settings.serving_environment.build else digests.of_folder(CODE)
+    image = settings.serving_environment
+    environment = environment_version(image) if image else ""
+    code = digests.of_folder(CODE) if settings.our_server else ""
     return digests.of_values(model.id, model.digest, code, environment, shape)[:16]
 
 
@@ -158,31 +173,24 @@ def _smoke(answers: Sequence[Answer], seconds: float) -> records.Smoke:
 
 
 def _deployment(settings: Settings, model: records.Model, colour: str, variables: Mapping[str, str]) -> Any:
-    """The deployment as its tier has it: our code in an environment, or a container that brings its own server."""
+    """The deployment as its tier has it: our code in an environment, a container that brings its own server, or a model
+    in MLflow's form, for which Azure brings both."""
     from azure.ai.ml.entities import CodeConfiguration, ManagedOnlineDeployment, OnlineRequestSettings
 
     serving, image = settings.serving, settings.serving_environment
-    code = None if image.build else CodeConfiguration(code=str(CODE), scoring_script="score.py")
+    code = CodeConfiguration(code=str(CODE), scoring_script="score.py") if settings.our_server else None
     return ManagedOnlineDeployment(
         name=colour,
         endpoint_name=settings.endpoint,
         model=f"azureml:{model.name}:{model.version}",
-        environment=f"azureml:{image.name}:{environment_version(image)}",
+        environment=f"azureml:{image.name}:{environment_version(image)}" if image else None,
         code_configuration=code,
         model_mount_path=serving.model_mount_path,
         egress_public_network_access=serving.egress.capitalize(),  # as it is on the wire
         instance_type=serving.instance_type,
         instance_count=serving.instance_count,
         environment_variables={
-            # The server gives up when the gateway does.
-            "SCORING_TIMEOUT_MS": str(serving.request_timeout_ms),
-            **serving.environment_variables,
-            **serving.filter_variables,
-            # What was registered and judged: the server does not start with anything else.
-            **({"MODEL_DIGEST": model.digest} if model.digest and not model.lineage.route else {}),
-            # The server asks for this too, so that no slip in the collector's settings can begin to keep prompts.
-            **({"COLLECT_CONTENT": "true"} if serving.collect.content else {}),
-            **(_container(settings) if image.build else {}),
+            **(_for_ours(settings, model) if image else serving.environment_variables),
             **variables,
         },
         data_collector=_collector(serving.collect),
@@ -196,14 +204,31 @@ def _deployment(settings: Settings, model: records.Model, colour: str, variables
             "model_digest": model.digest,
             "release": release_digest(settings, model, variables),
             "tier": serving.tier,
-            ROUTE: settings.scoring_path,
+            **address(settings),
         },
     )
 
 
+def _for_ours(settings: Settings, model: records.Model) -> dict[str, str]:
+    """What our own server and start script read."""
+    serving = settings.serving
+    return {
+        # The server gives up when the gateway does, unless the settings say otherwise.
+        "SCORING_TIMEOUT_MS": str(serving.request_timeout_ms),
+        **serving.environment_variables,
+        **serving.filter_variables,
+        # What was registered and judged: the server does not start with anything else.
+        **({"MODEL_DIGEST": model.digest} if model.digest and not model.lineage.route else {}),
+        # The server asks for this too, so that no slip in the collector's settings can begin to keep prompts.
+        **({"COLLECT_CONTENT": "true"} if serving.collect.content else {}),
+        **({} if settings.our_server else _container(settings)),
+    }
+
+
 def _container(settings: Settings) -> dict[str, str]:
     """What serving/container/start.py reads: nobody can give the command of a managed container arguments."""
-    serving, routes = settings.serving, settings.serving_environment.routes
+    serving, image = settings.serving, settings.serving_environment
+    routes = image.routes if image else None
     return {
         "SERVED_MODEL_NAME": settings.model,
         "MODEL_ARTIFACT": serving.artifact,

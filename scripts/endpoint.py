@@ -12,6 +12,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from scripts import azure_ml, records
 from scripts.errors import AzureFailed, InvalidInput
 from scripts.settings import Settings
+from scripts.shapes import SHAPES, Shape
 
 if TYPE_CHECKING:
     from scripts.rollout.policy import Policy
@@ -47,7 +48,7 @@ class Endpoint:
     weighs = True  # see front.py
 
     def __init__(self, settings: Settings) -> None:
-        self.name, self._path = settings.endpoint, settings.scoring_path
+        self.name, self._path, self.shape = settings.endpoint, settings.scoring_path, settings.request_shape
         self._ml = azure_ml.client(settings)
 
     def traffic(self) -> dict[str, int]:
@@ -163,7 +164,7 @@ class Endpoint:
         return policy
 
     def requests(self, _stable: str, _candidate: str) -> "Requests":
-        return Requests(self.scoring_uri())
+        return Requests(self.scoring_uri(), shape=self.shape)
 
     def evidence(self, sample: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
         return sample
@@ -175,8 +176,11 @@ class Requests:
     Not the SDK's `invoke`: that leaks a deployment header into every later call and makes three requests of one.
     """
 
-    def __init__(self, scoring_uri: str, *, timeout_seconds: float = 180.0, key: str = "") -> None:
-        self._uri, self._key = scoring_uri, key
+    def __init__(
+        self, scoring_uri: str, *, timeout_seconds: float = 180.0, key: str = "", shape: str = "openai"
+    ) -> None:
+        """`shape`: what becomes of the bodies, which are given in OpenAI's style (shapes.py)."""
+        self._uri, self._key, self._shape = scoring_uri, key, SHAPES[shape]
         self._credential = azure_ml.credential()
         self._http = httpx.Client(timeout=timeout_seconds, limits=httpx.Limits(max_connections=64))
 
@@ -200,12 +204,12 @@ class Requests:
                 body = {"user": OURS, **body}
         started = time.monotonic()
         try:
-            answer = self._http.post(self._uri, json=body, headers=headers)
+            answer = self._http.post(self._uri, json=self._shape.request(body), headers=headers)
         except httpx.HTTPError:
             return Answer(deployment or "", 0, (time.monotonic() - started) * 1000), ""
         took = (time.monotonic() - started) * 1000
         by = answer.headers.get(DEPLOYMENT_HEADER, deployment or "")
-        return Answer(by, answer.status_code, took), _said(answer)
+        return Answer(by, answer.status_code, took), _said(answer, self._shape)
 
 
 def model_of(registered: Any) -> records.Model:
@@ -222,10 +226,10 @@ def model_of(registered: Any) -> records.Model:
     )
 
 
-def _said(answer: httpx.Response) -> str:
+def _said(answer: httpx.Response, shape: Shape) -> str:
     try:
-        return str(answer.json()["choices"][0]["message"]["content"])
-    except (ValueError, KeyError, IndexError, TypeError):
+        return str(shape.text(answer.json()))
+    except (ValueError, KeyError, IndexError, TypeError, StopIteration):
         return ""
 
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from scripts.errors import InvalidInput
 
 # What a registered model is: a plain transformers folder; a base and an adapter in folders of these names beside each
-# other; a graph for ONNX Runtime.
-Artifact = Literal["merged", "lora", "onnx"]
+# other; a graph for ONNX Runtime; a folder in MLflow's form, as the registry's pipeline leaves one.
+Artifact = Literal["merged", "lora", "onnx", "mlflow"]
 
 
 class Part(BaseModel):

@@ -5,8 +5,10 @@ from pathlib import Path
 from azure.core.exceptions import ResourceNotFoundError
 
 from scripts import azure_ml, digests, records
-from scripts.errors import InvalidInput
+from scripts.errors import InvalidInput, Refused
 from scripts.settings import Settings
+
+KINDS: dict[records.Artifact, str] = {"mlflow": "mlflow_model"}  # Azure serves this one without any code
 
 
 def register_folder(settings: Settings, folder: Path, name: str) -> records.Model:
@@ -15,6 +17,8 @@ def register_folder(settings: Settings, folder: Path, name: str) -> records.Mode
         artifact: records.Artifact = "lora"
     elif (folder / "converted.json").is_file():  # convert/ leaves it
         artifact = "onnx"
+    elif (folder / "MLmodel").is_file():
+        artifact = "mlflow"
     elif (folder / "config.json").is_file():
         artifact = "merged"
     else:
@@ -22,8 +26,18 @@ def register_folder(settings: Settings, folder: Path, name: str) -> records.Mode
     return register(settings, name, str(folder), digests.of_folder(folder), records.Lineage(), artifact)
 
 
-def register_job(settings: Settings, training: records.Training) -> records.Model:
-    """Register what a training job wrote, with the digests of everything it was made from."""
+def register_job(
+    settings: Settings, training: records.Training, artifact: records.Artifact = "merged"
+) -> records.Model:
+    """Register what a training job wrote, with the digests of everything it was made from.
+
+    Raises Refused where the settings serve a model in MLflow's form and this is none.
+    """
+    if settings.serving.artifact == "mlflow" != artifact:
+        raise Refused(
+            f"Training job {training.job_name} left no model in MLflow's form, and serving.tier "
+            f"{settings.serving.tier} serves no other: train by a recipe of route registry, or choose another tier."
+        )
     lineage = records.Lineage(
         data=training.data_digest,
         code=training.code_digest,
@@ -31,7 +45,7 @@ def register_job(settings: Settings, training: records.Training) -> records.Mode
         job=training.job_name,
         route="" if training.route == "job" else training.route,
     )
-    return register(settings, settings.model, training.model_output, training.model_digest, lineage)
+    return register(settings, settings.model, training.model_output, training.model_digest, lineage, artifact)
 
 
 def register(
@@ -55,7 +69,7 @@ def register(
             model: Model = ml.models.get(name, version)
         except ResourceNotFoundError:
             model = ml.models.create_or_update(
-                Model(name=name, version=version, path=path, type="custom_model", tags=tags)
+                Model(name=name, version=version, path=path, type=KINDS.get(artifact, "custom_model"), tags=tags)
             )
     return records.Model(
         name=name,

@@ -141,7 +141,7 @@ class Serving(Part):
     server of a container; `artifact` is the kind of model that it takes.
     """
 
-    tier: Literal["python", "cpu", "gpu"] = "python"
+    tier: Literal["python", "cpu", "gpu", "mlflow"] = "python"
     artifact: records.Artifact = "merged"
     instance_type: str
     instance_count: int = Field(1, ge=1)
@@ -174,10 +174,26 @@ class Serving(Part):
 
     @model_validator(mode="after")
     def _filtered_where_it_can_be(self) -> Self:
-        if self.tier == "gpu" and self.content_filter != "off":
+        if self.tier in ("gpu", "mlflow") and self.content_filter != "off":
             raise PydanticCustomError(
-                "filter", 'content_filter: only our own server has one: say "off" for tier gpu, or take another tier'
+                "filter",
+                'content_filter: only our own server has one: say "off" for tier {tier}, or take another tier',
+                {"tier": self.tier},
             )
+        return self
+
+    @model_validator(mode="after")
+    def _azures_server_is_told_little(self) -> Self:
+        if self.tier != "mlflow":
+            return self
+        said = {
+            "egress": self.egress == "disabled",  # it installs the model's own packages when it starts
+            "model_mount_path": self.model_mount_path is not None,
+            "arguments": bool(self.arguments),
+        }
+        if wrong := [name for name, is_said in said.items() if is_said]:
+            sentence = "{name}: Azure's own server, which tier mlflow starts, cannot do that: leave it out"
+            raise PydanticCustomError("no-code", sentence, {"name": wrong[0]})
         return self
 
     @model_validator(mode="after")
@@ -214,7 +230,7 @@ class Settings(BaseSettings):
     model: str
     compute: Compute
     training_environment: Image
-    serving_environment: Image
+    serving_environment: Image | None  # None: the tier's server is Azure's own, and so is what it runs in
     serving: Serving
     # The most that one training job may cost, in the currency of scripts/cost/prices.yaml; null: no cap.
     max_training_cost: float | None = Field(None, gt=0)
@@ -235,17 +251,38 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _a_container_collects_nothing(self) -> Self:
-        if self.serving_environment.build and any(self.serving.collect.collections.values()):
+        if not self.our_server and any(self.serving.collect.collections.values()):
             raise PydanticCustomError(
                 "collect", "serving.collect: only our own server collects, so on this tier every collection must be off"
             )
         return self
 
+    @model_validator(mode="after")
+    def _its_server_reads_what_it_is_given(self) -> Self:
+        from scripts import tiers
+
+        if unread := tiers.unread(self.serving.tier, self.serving.environment_variables):
+            sentence = "serving.environment_variables: only our own server reads {name}: leave it out for tier {tier}"
+            raise PydanticCustomError("unread", sentence, {"name": unread[0], "tier": self.serving.tier})
+        return self
+
+    @property
+    def our_server(self) -> bool:
+        """Whether the code in `serving/` answers."""
+        return self.serving_environment is not None and self.serving_environment.build is None
+
     @property
     def scoring_path(self) -> str:
         """Where requests go, below the endpoint's host name."""
-        routes = self.serving_environment.routes
+        routes = self.serving_environment.routes if self.serving_environment else None
         return routes.scoring if routes else "/score"
+
+    @property
+    def request_shape(self) -> str:
+        """How requests look that go there: a name in scripts/shapes.py."""
+        from scripts import tiers
+
+        return tiers.of(self).shape
 
     @field_validator("alert_emails", mode="before")
     @classmethod

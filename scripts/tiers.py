@@ -1,10 +1,10 @@
 """The serving tiers: one file has every setting of each, and an environment says which one it takes."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,8 +14,16 @@ from scripts.settings import Image, Serving, Settings
 
 FILE = Path("serving/tiers.yaml")
 USUAL = "python"
-OVERRIDDEN = ("serving", "serving_environment")
+_ENVIRONMENT = "serving_environment"
+OVERRIDDEN = ("serving", _ENVIRONMENT)
 PLACE = "name"  # of an environment in Azure: not the tier's to say
+NO_CODE = "mlflow"
+# Read by our own server (docs/serving.md has what they do), and by no other.
+OURS = frozenset(
+    {"MAX_BATCH_SIZE", "MAX_QUEUED_REQUESTS", "BATCH_WAIT_MS", "PREFIX_CACHE_TOKENS", "DEFAULT_MAX_TOKENS"}
+    | {"MAX_OUTPUT_TOKENS", "MAX_INPUT_TOKENS", "SCORING_TIMEOUT_MS", "CLIENT_TIMEOUT_MS", "MODEL_DIGEST"}
+    | {"CONTENT_FILTER", "CONTENT_SAFETY_ENDPOINT", "ANSWER_SCHEMA", "COLLECT_CONTENT"}
+)
 
 
 class Part(BaseModel):
@@ -27,11 +35,15 @@ class Environment(Image):
 
 
 class Tier(Part):
-    """`serving` and `serving_environment` as an environment would say them; `sizes` [] is any."""
+    """`serving` and `serving_environment` as an environment would say them; `sizes` [] is any.
+
+    `shape`: of its requests. Without a `serving_environment` the server is Azure's own.
+    """
 
     artifacts: list[records.Artifact] = Field(min_length=1)
     sizes: list[str]
-    serving_environment: Environment
+    shape: Literal["openai", "foundry"] = "openai"
+    serving_environment: Environment | None
     serving: Serving
 
 
@@ -65,9 +77,19 @@ def filled(values: Any) -> Any:
         return values
     serving = values.get("serving") or {}
     tier = named(str(serving.get("tier", USUAL)) if isinstance(serving, dict) else USUAL)
-    usual = {part: getattr(tier, part).model_dump(exclude_unset=True) for part in OVERRIDDEN}
-    given = {part: values.get(part) or {} for part in OVERRIDDEN}
-    return {**values, **{part: _over(usual[part], given[part]) for part in OVERRIDDEN}}
+    filled = {part: _over(_said(getattr(tier, part)), values.get(part) or {}) for part in OVERRIDDEN}
+    if tier.serving_environment is None and set(filled[_ENVIRONMENT]) <= {PLACE}:
+        filled[_ENVIRONMENT] = None  # a name alone says where one would be made; more is said of none, and refused
+    return {**values, **filled}
+
+
+def _said(part: BaseModel | None) -> dict[str, Any]:
+    return part.model_dump(exclude_unset=True) if part else {}
+
+
+def unread(tier: str, variables: Iterable[str]) -> list[str]:
+    """Which of these environment variables the tier's server would never look at, though ours does."""
+    return sorted(OURS.intersection(variables)) if tier == NO_CODE else []
 
 
 def _over(usual: Mapping[str, Any], given: Any) -> Any:
@@ -106,6 +128,7 @@ _KINDS = {
     "merged": "a plain model folder",
     "lora": "a base model with an adapter beside it",
     "onnx": "a graph for ONNX Runtime",
+    "mlflow": "a folder in MLflow's form",
 }
 _WANTS = {
     "merged": "this deployment takes a plain model folder: what `train` leaves, with the adapter merged in",
@@ -114,4 +137,8 @@ _WANTS = {
         "register a folder with `base` and `adapter` in it, or take `artifact: merged`"
     ),
     "onnx": "this deployment takes a quantised one: quantise it first",
+    "mlflow": (
+        "this deployment takes one in MLflow's form: train by a recipe of route registry, and `register` with these "
+        "settings"
+    ),
 }

@@ -149,6 +149,7 @@ def evaluate(
             concurrency=at_once,
             fresh=fresh,
             by=engine,
+            shape=asked["shape"],
         )
     how = f" with {few_shot} examples" if few_shot else ""
     name = "exact_match" if "exact_match" in done.metrics else next(iter(done.metrics), None)
@@ -168,6 +169,7 @@ def _asked(values: settings.Settings, colour: str) -> dict[str, str]:
         "uri": endpoint.scoring_uri(),
         "model_digest": endpoint.deployed_model(colour).digest,
         "serving": (endpoint.deployments()[colour].tags or {}).get("release", ""),
+        "shape": endpoint.shape,
     }
 
 

@@ -38,7 +38,7 @@ def files(context: Context) -> Iterator[tuple[Path, Reads]]:
     settings = context.settings
     yield settings.rollout_policy, rollout.load
     for image in (settings.training_environment, settings.serving_environment):
-        for file in image.files:
+        for file in image.files if image else ():
             yield file, _exists
     yield operate.RETRAIN, _retrain
     yield operate.REAP, lambda path: operate.load(operate.Reap, path)

@@ -64,6 +64,7 @@ def _values(settings: Settings) -> list[tuple[str, str]]:
     for where in RULES:
         value: object = settings
         for part in where.split("."):
-            value = getattr(value, part)
-        found.append((where, str(value)))
+            value = None if value is None else getattr(value, part)
+        if value is not None:  # a tier whose server is Azure's own has no environment
+            found.append((where, str(value)))
     return found

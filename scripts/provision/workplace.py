@@ -18,7 +18,7 @@ def workplace(place: Place) -> list[Resource]:
         workspace(place),
         cluster(place),
         environment(place, settings.training_environment),
-        environment(place, settings.serving_environment),
+        *([environment(place, settings.serving_environment)] if settings.serving_environment else []),
         endpoint(place),
     ]
     return [*found, diagnostics(place)] if settings.log_analytics_workspace_id else found

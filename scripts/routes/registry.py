@@ -118,4 +118,15 @@ def output(name: str) -> str:
 
 
 def register(settings: Settings, training: records.Training) -> records.Model:
-    return registering.register_job(settings, training)
+    """The output that the settings serve: the folder of weights, or the same model in MLflow's form.
+
+    The second one's digest is of the first one's and its form. The files themselves cannot be asked for: azure-ai-ml
+    1.35 fails with a TypeError of its own when it is to say where a job left an output of type mlflow_model.
+    """
+    if settings.serving.artifact != "mlflow":
+        return registering.register_job(settings, training)
+    changed = {
+        "model_output": f"azureml://jobs/{training.job_name}/outputs/{registry_pipeline.NO_CODE}",
+        "model_digest": digests.of_values(training.model_digest, registry_pipeline.NO_CODE),
+    }
+    return registering.register_job(settings, training.model_copy(update=changed), "mlflow")

@@ -67,7 +67,8 @@ def cluster(settings: Settings, ml: "MLClient") -> tuple[str, int]:
             found = ml.compute.get(settings.compute.name)
         except ResourceNotFoundError:
             return settings.compute.size, settings.compute.max_instances
-    if str(found.provisioning_state).lower() == "failed":
+    state = found.provisioning_state  # text, or a member of an enumeration, whose str() is not its value
+    if str(getattr(state, "value", state)).lower() == "failed":
         raise AzureFailed(
             f"The provisioning of cluster {settings.compute.name} failed: delete it, or name another in compute.name, "
             "and run `provision`."

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
     from scripts.train import Plan
 
-# The pipeline's outputs, and those of the component that go there. `trained_model` is the documents' own; our serving
-# code loads the folder of the other one: in MLflow's form a model and its tokenizer are apart.
-OUTPUTS = {"trained_model": "mlflow_model_folder", "pytorch_model": "pytorch_model_folder"}
-SERVED = "pytorch_model"
+# The pipeline's outputs, and those of the component that go there. `trained_model` is the documents' own, which Azure
+# serves without code; our serving code loads the folder of the other one: in MLflow's form a model and its tokenizer
+# are apart.
+SERVED, NO_CODE = "pytorch_model", "trained_model"
+OUTPUTS = {NO_CODE: "mlflow_model_folder", SERVED: "pytorch_model_folder"}
 STEPS = ("compute_model_import", "compute_preprocess", "compute_finetune", "compute_model_evaluation")
 
 

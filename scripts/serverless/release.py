@@ -83,6 +83,7 @@ def asked(settings: Settings, name: str) -> Iterator[dict[str, str]]:
             "model_digest": endpoints.model_of(ml, found).digest,
             # An answer that a filter let through is no answer of an endpoint with another filter.
             "serving": f"serverless {name}, filter {filters.on(settings, name)}",
+            "shape": "openai",
         }
     finally:
         environ.pop(KEY, None)

@@ -43,6 +43,24 @@ def test_it_asks_and_reads_in_the_shape_that_is_set(endpoint, monkeypatch, shape
     assert piece == "4" and isinstance(last, Result) and last.answer == "4"
 
 
+@pytest.mark.parametrize("reply", ['{"output": "4"}', '["4"]', '[{"0": "4"}]'])
+def test_each_of_azures_own_servers_is_understood(endpoint, monkeypatch, reply):
+    monkeypatch.setenv("ENDPOINT_SHAPE", "foundry")
+    endpoint.replies = [(200, COUNTS, reply)]
+    assert ask([SYSTEM, USER]).answer == "4"
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_likeliest_words_are_asked_for_so_that_every_server_gives_them(endpoint, monkeypatch, shape):
+    monkeypatch.setenv("ENDPOINT_SHAPE", shape)
+    messages, _, reply = SHAPES[shape]
+    endpoint.replies = [(200, COUNTS, reply)]
+    for decoding, sent in (({"temperature": 0}, {"temperature": 0, "do_sample": False}), ({"temperature": 0.5},) * 2):
+        ask(messages, decoding)
+        told = endpoint.requests[-1][1]
+        assert (told["params"] if shape == "code-first" else told["input_data"]["parameters"]) == sent
+
+
 @pytest.mark.parametrize("reply", ["{}", "[]", "[1]", "no JSON", json.dumps({"output": None})])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_reply_of_another_shape_is_the_models_failure(endpoint, monkeypatch, shape, reply):

@@ -1,6 +1,7 @@
 """serving/tiers.yaml is the one place that says how a tier is served, and an environment overrides single values."""
 
 import datetime as dt
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from scripts.provision import environment_version, roles
 from scripts.provision.place import Place
 
 DEMO, PRODUCTION = Path("scripts/environments/demo.yaml"), Path("scripts/environments/production.yaml")
-NAMES = ("python", "cpu", "gpu")
+NAMES = ("python", "cpu", "gpu", "mlflow")
 MODEL = records.Model(name="m", version="1", id="/m", digest="d" * 64, path="p", lineage=records.Lineage())
 
 
@@ -28,7 +29,8 @@ def subscription(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def of(tmp_path: Path, tier: str, **serving: Any) -> settings.Settings:
-    """Production's names with nothing said of the server but this."""
+    """Production's names with nothing said of the server but this; no filter where there must be none."""
+    serving = {"content_filter": "off", **serving} if tier == "mlflow" else serving
     values = yaml.safe_load(PRODUCTION.read_text())
     values |= {"serving": {"tier": tier, **serving}, "serving_environment": {"name": "phi-serving"}}
     path = tmp_path / "environment.yaml"
@@ -39,15 +41,17 @@ def of(tmp_path: Path, tier: str, **serving: Any) -> settings.Settings:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_tier_alone_is_a_whole_shape(tmp_path: Path, name: str) -> None:
     made, tier = of(tmp_path, name), tiers.named(name)
-    assert made.serving.model_dump(exclude={"tier"}) == tier.serving.model_dump(exclude={"tier"})
-    assert made.serving_environment.name == "phi-serving"
+    said = {"tier", "content_filter"} if name == "mlflow" else {"tier"}
+    assert made.serving.model_dump(exclude=said) == tier.serving.model_dump(exclude=said)
+    there = made.serving_environment
+    assert (there.name if there else None) == (None if name == "mlflow" else "phi-serving")
     assert made.serving.artifact in tier.artifacts
     tiers.check_size(made)
 
 
 def test_the_docs_show_what_the_file_says() -> None:
     rows = [line.strip("| \n").split(" | ") for line in Path("docs/tiers.md").read_text().splitlines()]
-    found = {row[0].strip("`"): row[1:] for row in rows if len(row) == 4 and row[0].startswith("`")}
+    found = {row[0].strip("`"): row[1:] for row in rows if len(row) == 5 and row[0].startswith("`")}
     shown = {key: told for key, told in found.items() if key.partition(".")[0] in settings.Serving.model_fields}
     assert len(shown) > 12
     for key, told in shown.items():
@@ -92,6 +96,12 @@ def test_no_size_of_a_tier_is_retired_or_about_to_be() -> None:
         ("python", {"max_concurent_requests": 1}, "did you mean max_concurrent_requests"),
         ("gpu", {"scale": {"max_instance": 1}}, r"serving\.scale\.max_instance.*did you mean max_instances"),
         ("gpu", {"collect": {"statistics": True}}, "every collection must be off"),
+        ("mlflow", {"collect": {"statistics": True}}, "every collection must be off"),
+        ("mlflow", {"content_filter": "local"}, 'only our own server has one: say "off" for tier mlflow'),
+        ("mlflow", {"egress": "disabled"}, "egress: Azure's own server.*cannot do that"),
+        ("mlflow", {"model_mount_path": "/m"}, "model_mount_path: Azure's own server"),
+        ("mlflow", {"arguments": {"a": 1}}, "arguments: Azure's own server"),
+        ("mlflow", {"environment_variables": {"ANSWER_SCHEMA": "{}"}}, "only our own server reads ANSWER_SCHEMA"),
         ("gpu", {"instance_count": 3}, "instance_count is not between"),
         ("python", {"scale": {"max_instances": 2}}, "need the rules"),
         ("gpu", {"scale": {"back": {"threshold": 60}}}, "swings"),
@@ -115,6 +125,52 @@ def test_an_environment_is_of_one_kind(tmp_path: Path, change: dict[str, Any]) -
     (tmp_path / "e.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(InvalidInput, match="serving_environment"):
         settings.load(tmp_path / "e.yaml")
+
+
+def test_nobody_but_the_environment_says_that_no_filter_is_well(tmp_path: Path) -> None:
+    assert "content_filter" not in tiers.named("mlflow").serving.model_fields_set
+    values = yaml.safe_load(PRODUCTION.read_text()) | {"serving": {"tier": "mlflow"}, "serving_environment": {}}
+    (tmp_path / "e.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(InvalidInput, match='say "off" for tier mlflow'):
+        settings.load(tmp_path / "e.yaml")
+
+
+def test_an_environment_for_a_tier_that_has_none_is_refused(tmp_path: Path) -> None:
+    values = yaml.safe_load(DEMO.read_text())
+    values["serving"] = {"tier": "mlflow", "content_filter": "off"}
+    (tmp_path / "e.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(InvalidInput, match="serving_environment"):
+        settings.load(tmp_path / "e.yaml")
+
+
+def test_the_variables_of_our_own_server_are_those_that_its_page_has() -> None:
+    page = Path("docs/serving.md").read_text().partition("## Settings")[2].partition("## Stopping")[0]
+    first = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert set(re.findall(r"`([A-Z_]+)`", " ".join(first))) - {"GUNICORN_CMD_ARGS"} == tiers.OURS
+
+
+def test_a_model_without_code_is_deployed_with_nothing_of_ours(tmp_path: Path) -> None:
+    made = of(tmp_path, "mlflow")
+    none = deploy._deployment(made, MODEL, "green", {"WORKER_COUNT": "2"})
+    assert (none.code_configuration, none.environment, none.data_collector) == (None, None, None)
+    assert none.environment_variables == {"WORKER_COUNT": "2"}
+    assert (none.tags["route"], none.tags["shape"], made.our_server) == ("/score", "foundry", False)
+    code = deploy._deployment(settings.load(DEMO), MODEL, "green", {})
+    assert code.tags["shape"] == "openai"
+    assert deploy.release_digest(made, MODEL, {}) != deploy.release_digest(settings.load(DEMO), MODEL, {})
+    tiers.check_artifact(made, MODEL.model_copy(update={"artifact": "mlflow"}))
+    with pytest.raises(Refused, match="takes one in MLflow's form: train by a recipe of route registry"):
+        tiers.check_artifact(made, MODEL)
+
+
+def test_a_tier_of_another_address_or_shape_stands_beside_nothing(tmp_path: Path) -> None:
+    none, plain = of(tmp_path, "mlflow"), settings.load(DEMO)
+    code, own = (SimpleNamespace(tags=deploy._deployment(each, MODEL, "a", {}).tags) for each in (plain, none))
+    assert not deploy.other_address(none, {"blue": own})
+    assert not deploy.other_address(plain, {"blue": code, "green": SimpleNamespace(tags=None)})
+    assert "requests of shape openai and the tier mlflow of shape foundry" in deploy.other_address(none, {"blue": code})
+    assert "requests of shape foundry and the tier python of shape openai" in deploy.other_address(plain, {"blue": own})
+    assert "answers at /score and the tier gpu at /v1" in deploy.other_address(of(tmp_path, "gpu"), {"blue": own})
 
 
 def test_a_size_or_a_model_that_the_tier_does_not_take(tmp_path: Path) -> None:

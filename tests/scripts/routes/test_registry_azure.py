@@ -1,125 +1,32 @@
 """`route: registry` against the local Azure ML with a tiny model behind the catalogue: from the recipe to an answer."""
 
 import json
-import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from data.manifest import Dataset
-from emulator.command import command_env
-from emulator.context import Settings as EmulatorSettings
-from emulator.launcher import Options, start_serve, stop_serve
-from emulator.processes import MARK
-from eval.promptflow_home import HOME
-from scripts import dataset as uploads
-from scripts import deploy, records, routes, train
+from scripts import deploy, records, register, routes, train, training_job
 from scripts import settings as settings_of
 from scripts.errors import AzureFailed, InvalidInput, Refused
+from scripts.provision import provision
 from scripts.routes import registry_pipeline
 from scripts.settings import Settings
 from tests.emulator import azure_types
+from tests.scripts.routes.registry_world import MODEL, ROOT, World, started, uploaded
 from tests.workflows.tiny import make
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[3]
-MODEL = "SmolLM2-135M-Instruct"
-RECIPE: dict[str, Any] = {
-    "route": "registry",
-    "name": "tiny",
-    "registry": "azureml",
-    "base_model": {"source": MODEL, "revision": "latest"},
-    "component": {"name": "chat_completion_pipeline", "version": "latest"},
-    "force_rerun": True,
-    "training": {"max_steps": 60, "per_device_train_batch_size": 8, "learning_rate": 0.005, "seed": 1},
-    "optimisation": {"apply_lora": False},
-}
-
-
-@dataclass(frozen=True)
-class World:
-    """A provisioned environment, the tiny data set in it, and a copy of what jobs are made of."""
-
-    home: Path
-    settings: Settings
-    ml: Any
-    data: Dataset
-    told: list[str] = field(default_factory=list)
-
-    def plan(self, **parts: dict[str, Any]) -> train.Plan:
-        content = {**RECIPE, **{part: {**RECIPE[part], **changes} for part, changes in parts.items()}}
-        Path("training/recipes/tiny.yaml").write_text(yaml.safe_dump(content))
-        return train.plan("tiny", self.data, None)
-
-    def train(self, **parts: dict[str, Any]) -> records.Training:
-        self.told.clear()
-        done = train.train(self.settings, self.plan(**parts), commit="c" * 40, tell=self.told.append)
-        assert isinstance(done, records.Training)
-        return done
-
-    def requests(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.home / "requests.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    from scripts import azure_ml
-    from scripts.provision import provision
-
-    folder = tmp_path_factory.mktemp("registry")
-    for name in ("scripts", "serving", "eval"):
-        (folder / name).symlink_to(ROOT / name)
-    shutil.copytree(ROOT / "training", folder / "training", ignore=shutil.ignore_patterns("__pycache__"))
-    make.base_model(folder / "base")
-    before, where, home = dict(os.environ), Path.cwd(), folder / "azure"
-    os.environ["EMULATOR_SERVICE_MODEL"] = str(folder / "base")
-    serve = start_serve(Options(home, {}, operation_seconds=0.05), detached=False)
-    try:
-        variables = command_env(EmulatorSettings.load(home))
-        variables.pop(MARK)  # or the local Azure ML would sweep us away when it stops
-        os.environ.clear()
-        os.environ.update(variables | {HOME: before[HOME]})
-        os.chdir(folder)
-        values = settings_of.load(ROOT / "scripts/environments/demo.yaml")
-        provision(values)
-        yield World(home, values, azure_ml.client(values), uploaded(values, folder / "data"))
-    finally:
-        os.chdir(where)
-        os.environ.clear()
-        os.environ.update(before)
-        stop_serve(serve, home)
-
-
-def uploaded(values: Settings, folder: Path, version: str = "1", last: str = "") -> Dataset:
-    """`last`: one more line of the training file."""
-    folder.mkdir()
-    rows = {"train": range(1000, 1096), "validation": range(2000, 2008)}
-    files: dict[str, dict[str, Any]] = {}
-    for split, numbers in rows.items():
-        path = folder / f"{split}.jsonl"
-        path.write_text(make.jsonl([{"messages": make.row(number)["messages"]} for number in numbers]))
-        if split == "train":
-            path.write_text(path.read_text() + last)
-        files[split] = {"path": path.name, "sha256": split[0].replace("t", "a").replace("v", "b") * 64}
-        files[split] |= {"rows": len(numbers), "tokens": 60 * len(numbers)}
-    made = Dataset.model_validate(
-        {
-            **{
-                "name": "tickets",
-                "version": version,
-                "digest": version[0].replace("1", "d") * 64,
-                "created_at": "2026-11-29T00:00:00Z",
-            },
-            **{"token_count": "approximate", "files": files, "checks": []},
-        }
-    )
-    return uploads.upload(values, made, folder)
+    with started(tmp_path_factory.mktemp("registry")) as world:
+        yield world
 
 
 @pytest.fixture(scope="module")
@@ -127,30 +34,179 @@ def trained(world: World) -> records.Training:
     return world.train()
 
 
-def test_a_trained_model_is_registered_and_answers(world: World, trained: records.Training) -> None:
+QUESTION = {"messages": make.row(1500)["messages"][:2], "max_tokens": 64, "temperature": 0}
+
+
+@pytest.fixture(scope="module")
+def released(world: World, trained: records.Training) -> dict[str, records.Model]:
+    """The base model live on blue, the trained one on green without traffic."""
+    base = register.register_folder(world.settings, world.home.parent / "base", "tiny-base")
+    deploy.deploy(world.settings, base, "blue", [QUESTION], first=True)
+    model = routes.named("registry").register(world.settings, trained)
+    done = deploy.deploy(world.settings, model, "green", [QUESTION])
+    assert (done.smoke.failures, done.weight) == (0, 0)
+    return {"blue": base, "green": model}
+
+
+def test_a_trained_model_is_registered_and_answers(
+    world: World, trained: records.Training, released: dict[str, records.Model]
+) -> None:
     assert (trained.route, trained.status, trained.attached) == ("registry", "Completed", False)
     assert trained.base_model == f"azureml://registries/azureml/models/{MODEL}/versions/1"
     assert trained.metrics.loss[0].loss > 3 * trained.metrics.loss[-1].loss
     assert trained.metrics.steps == 60
     assert trained.cost is not None
     assert trained.cost.node_hours
-    model = routes.named("registry").register(world.settings, trained)
+    model = released["green"]
     assert model.lineage == records.Lineage(
         data="d" * 64, code=trained.code_digest, recipe=trained.recipe.digest, job=trained.job_name, route="registry"
     )
     assert model.digest == trained.model_digest
-    question = {"messages": make.row(1500)["messages"][:2], "max_tokens": 64, "temperature": 0}
-    done = deploy.deploy(world.settings, model, "blue", [question], first=True)
-    assert done.smoke.failures == 0
-    answer = asked(world, question)
-    assert json.loads(answer)["category"] == "defect"
+    assert json.loads(asked(world.settings, "green"))["category"] == "defect"
 
 
-def asked(world: World, body: dict[str, Any]) -> str:
+def asked(values: Settings, colour: str) -> str:
     from scripts.endpoint import Endpoint, Requests
 
-    with Requests(Endpoint(world.settings).scoring_uri()) as requests:
-        return requests.ask(body)[1]
+    endpoint = Endpoint(values)
+    with Requests(endpoint.scoring_uri(), shape=endpoint.shape) as requests:
+        return requests.ask(QUESTION, colour)[1]
+
+
+def scores(world: World, values: Settings, colour: str, rows: int) -> Path:
+    """The score table of a colour, as `evaluate` makes it, over so many held-out prompts."""
+    from eval.run import run
+    from scripts.endpoint import Endpoint
+
+    folder, endpoint = world.home.parent, Endpoint(values)
+    (folder / "heldout.jsonl").write_text(make.held_out(rows))
+    (folder / "metrics.yaml").write_text("engine: promptflow-evals\nevaluators: {exact_match: {}}\n")
+    out = folder / "scores" / f"{endpoint.name}-{colour}.jsonl"
+    release = endpoint.deployments()[colour].tags["release"]
+    run(
+        folder / "heldout.jsonl",
+        endpoint.scoring_uri(),
+        out,
+        deployment=colour,
+        model_digest=endpoint.deployed_model(colour).digest,
+        serving=release,
+        metrics=folder / "metrics.yaml",
+        by="python",
+        quiet=True,
+        shape=endpoint.shape,
+    )
+    return out
+
+
+def test_the_registered_model_passes_the_gate_and_a_rollout_moves_the_traffic(
+    world: World, released: dict[str, records.Model]
+) -> None:
+    from scripts import gate
+    from scripts.endpoint import Endpoint
+    from scripts.rollout import policy as policies
+    from scripts.rollout import run as rollout
+    from scripts.rollout.begin import Wanted
+
+    folder = world.home.parent
+    mine, theirs = (scores(world, world.settings, colour, make.HELD_OUT_ROWS) for colour in ("green", "blue"))
+    rules = yaml.safe_load(make.judging())
+    rules["metrics"] = [each for each in rules["metrics"] if each["name"] == "exact_match"]
+    (folder / "policy.yaml").write_text(yaml.safe_dump(rules))
+    digests = released["green"].digest, released["blue"].digest
+    verdict = gate.judge(mine, [theirs], folder / "policy.yaml", *digests)
+    assert verdict.outcome == "pass", verdict.reason
+    swapped = gate.judge(theirs, [mine], folder / "policy.yaml", *digests[::-1])
+    assert swapped.outcome == "fail"
+    (folder / "live.jsonl").write_text(make.live())
+    sources = rollout.sources_of(folder / "live.jsonl", folder / "heldout.jsonl")
+    wanted = Wanted(verdict, policies.load(world.settings.rollout_policy), "green", None, again=False)
+    done = rollout.run(world.settings, wanted, sources, lambda _: None)
+    assert (done.state, [step.weight for step in done.steps]) == ("PROMOTED", [10, 50, 100])
+    assert Endpoint(world.settings).traffic() == {"green": 100}
+
+
+@pytest.fixture(scope="module")
+def no_code(world: World) -> Settings:
+    """The demo's environment with the tier that Azure serves, at an endpoint of its own."""
+    content = yaml.safe_load((ROOT / "scripts/environments/demo.yaml").read_text())
+    content["serving"] = {"tier": "mlflow", "instance_type": "Standard_E4s_v3", "probe_initial_delay_seconds": 10}
+    content["serving"]["content_filter"] = "off"
+    path = world.home.parent / "mlflow.yaml"
+    content["serving_environment"] = {"name": "phi-serving"}
+    path.write_text(yaml.safe_dump({**content, "endpoint": "ticket-triage-mlflow"}))
+    values = settings_of.load(path)
+    provision(values)
+    return values
+
+
+def test_the_documents_output_is_served_without_code(
+    world: World, no_code: Settings, trained: records.Training
+) -> None:
+    model = routes.named("registry").register(no_code, trained)
+    kept = world.ml.models.get(model.name, model.version)
+    assert (model.artifact, kept.type, kept.tags["artifact"]) == ("mlflow", "mlflow_model", "mlflow")
+    assert model.path.rstrip("/").endswith("trained_model")
+    assert model.digest != trained.model_digest
+    assert model.lineage.job == trained.job_name
+    done = deploy.deploy(no_code, model, "blue", [QUESTION] * 4, first=True)  # together, as `deploy` asks
+    assert (done.smoke.failures, done.tier, done.weight) == (0, "mlflow", 100)
+    sent = next(
+        each["request"]["properties"]
+        for each in world.requests()
+        if each["method"] == "PUT" and each["path"].endswith("/ticket-triage-mlflow/deployments/blue")
+    )
+    assert "codeConfiguration" not in sent
+    assert "environmentId" not in sent
+    assert sent["model"].endswith(f"/models/{model.name}/versions/{model.version}")
+    assert deploy.deploy(no_code, model, "blue", [QUESTION]).kept
+    assert asked(no_code, "blue")
+    rows = [json.loads(line) for line in scores(world, no_code, "blue", 4).read_text().splitlines()]
+    assert [row["status"] for row in rows] == ["ok"] * 4
+
+
+def test_the_other_of_azures_servers_leaves_the_prompt_as_it_is(world: World, no_code: Settings) -> None:
+    """Which one answers, the model itself says; and a folder in MLflow's form can be registered, too."""
+    there = next((world.home / "deployments").rglob("MLmodel")).parent
+    described = yaml.safe_load((there / "MLmodel").read_text())
+    described["metadata"]["azureml.base_image"] = "mcr.microsoft.com/azureml/curated/foundation-model-inference:61"
+    shutil.copytree(there, world.home.parent / "image")
+    (world.home.parent / "image" / "MLmodel").write_text(yaml.safe_dump(described))
+    model = register.register_folder(no_code, world.home.parent / "image", "with-image")
+    assert (model.artifact, world.ml.models.get("with-image", model.version).type) == ("mlflow", "mlflow_model")
+    assert deploy.deploy(no_code, model, "green", [QUESTION]).smoke.failures == 0
+    assert json.loads(asked(no_code, "green")) == json.loads(asked(world.settings, "green"))
+    assert json.loads(asked(no_code, "green"))["category"] == "defect"
+    assert asked(no_code, "blue") != asked(no_code, "green")  # Llama's marks around the system prompt
+
+
+def test_what_cannot_be_served_without_code_is_refused_by_us_and_by_azure(
+    world: World, no_code: Settings, trained: records.Training, released: dict[str, records.Model]
+) -> None:
+    with pytest.raises(Refused, match="is a plain model folder, and this deployment takes one in MLflow's form"):
+        deploy.deploy(no_code, released["green"], "green", [QUESTION])
+    with pytest.raises(Refused, match="left no model in MLflow's form"):
+        routes.named("job").register(no_code, trained)
+    with pytest.raises(InvalidInput, match="only our own server reads MAX_BATCH_SIZE"):
+        mine = released["green"].model_copy(update={"artifact": "mlflow"})
+        deploy.deploy(no_code, mine, "green", [QUESTION], variables={"MAX_BATCH_SIZE": "1"})
+    with pytest.raises(AzureFailed, match="only models of type mlflow_model are served without them"):
+        deploy.deploy(no_code, mine, "green", [QUESTION])
+    there = {"name": released["green"].name, "version": released["green"].version}
+    with_code = deploy._deployment(world.settings, released["green"], "green", {})
+    with_code.endpoint_name, with_code.environment = no_code.endpoint, None
+    with pytest.raises(Exception, match="its code needs one"):
+        world.ml.online_deployments.begin_create_or_update(with_code).result()
+    assert world.ml.models.get(**there).type == "custom_model"
+
+
+def test_two_shapes_never_share_an_endpoint(world: World, no_code: Settings) -> None:
+    beside = no_code.model_copy(update={"endpoint": world.settings.endpoint})
+    from scripts.endpoint import Endpoint
+
+    why = deploy.other_address(beside, Endpoint(world.settings).deployments())
+    assert "takes requests of shape openai and the tier mlflow of shape foundry" in why
+    assert not deploy.other_address(world.settings, Endpoint(world.settings).deployments())
+    assert not deploy.other_address(no_code, Endpoint(no_code).deployments())
 
 
 def test_the_pipeline_is_the_documents_own(world: World, trained: records.Training) -> None:
@@ -188,14 +244,6 @@ def test_its_steps_are_runs_of_their_own(world: World, trained: records.Training
     ]
     assert {each.status for each in steps} == {"Completed"}
     assert not {each.name for each in steps} & {each.name for each in world.ml.jobs.list()}
-
-
-def test_the_documents_output_can_be_registered_as_an_mlflow_model(world: World, trained: records.Training) -> None:
-    from azure.ai.ml.entities import Model
-
-    path = f"azureml://jobs/{trained.job_name}/outputs/trained_model"
-    made = world.ml.models.create_or_update(Model(name="as-mlflow", path=path, type="mlflow_model"))
-    assert made.type == "mlflow_model"
 
 
 def test_the_same_recipe_attaches_and_another_one_does_not(world: World, trained: records.Training) -> None:
@@ -244,6 +292,17 @@ def test_a_step_that_fails_ends_the_pipeline_and_is_named(world: World, tmp_path
     steps = [(each.display_name, each.status) for each in world.ml.jobs.list(parent_job_name=name)]
     assert steps[-1] == (step, "Failed")  # nothing began after it
     assert world.ml.jobs.get(name).tags["reported"] == "true"
+    assert goes_on(world, train.plan("tiny", broken, None)) == steps  # no step can do without the failed one
+
+
+def goes_on(world: World, work: train.Plan) -> list[tuple[str, str]]:
+    """The steps, and how each ended, of the same pipeline when it is to continue after a step that failed."""
+    ready = routes.named("registry").ready(world.settings, world.ml, work, lambda _: None)
+    job = registry_pipeline.entity(world.ml, world.settings, ready, "goes-on", {})
+    job.settings.continue_on_step_failure = True
+    ended = training_job.wait(world.ml, world.ml.jobs.create_or_update(job), 120, pause=lambda _: time.sleep(0.2))
+    assert training_job.status(ended) == "Failed"
+    return [(each.display_name, each.status) for each in world.ml.jobs.list(parent_job_name="goes-on")]
 
 
 def test_a_cluster_that_is_missing_is_made_and_one_that_failed_is_told(world: World) -> None:
@@ -254,6 +313,16 @@ def test_a_cluster_that_is_missing_is_made_and_one_that_failed_is_told(world: Wo
     assert world.ml.compute.get("another-cluster").size == "Standard_NC48ads_A100_v4"
     sent = [each for each in world.requests() if each["path"].endswith(f"/jobs/{done.job_name}")][-1]
     assert sent["host"] == "management.azure.com"
+    world.faults({"kind": "cluster", "name": "no-cluster", "cluster": "broken-*", "message": "There is no room."})
+    broken = sized(world, "Standard_NC24ads_A100_v4", "broken-cluster")
+    jobs = len(list(world.ml.jobs.list()))
+    with pytest.raises(AzureFailed, match=r"Making cluster broken-cluster.*There is no room"):
+        train.train(broken, world.plan(training={"seed": 9}))
+    world.faults()
+    assert world.ml.compute.get("broken-cluster").provisioning_state == "Failed"
+    with pytest.raises(AzureFailed, match="provisioning of cluster broken-cluster failed: delete it, or name another"):
+        train.train(broken, world.plan(training={"seed": 9}))
+    assert len(list(world.ml.jobs.list())) == jobs
 
 
 def test_every_request_has_the_official_types(world: World, trained: records.Training) -> None:  # noqa: ARG001

@@ -105,3 +105,9 @@ def test_the_gpus_are_those_of_the_size_list() -> None:
     ):
         with pytest.raises(InvalidInput, match=said):
             rules.gpus(size, known, asked)
+
+
+def test_no_more_instances_than_the_cluster_may_have() -> None:
+    rules.check_nodes(2, 2)
+    with pytest.raises(InvalidInput, match="num_nodes_finetune is 3, and the cluster has at most 2"):
+        rules.check_nodes(3, 2)
