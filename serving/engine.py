@@ -17,7 +17,7 @@ from torch import Tensor
 
 # Attention sees whole blocks of columns: the CPU kernel then sums in the same order whatever the neighbours' lengths,
 # and a bf16 answer is the same to the bit alone, in a batch, and behind a kept prefix (measured with torch 2.13 on
-# AVX-512; needs MKL_CBWR, see score.py).
+# AVX-512 and AMX; needs MKL_CBWR, see score.py, and packing.py).
 BLOCK, NARROW = 128, 16  # prompts are padded to NARROW tokens: for a few queries the kernel rounds in another order
 FIRST_CAPACITY = 4 * BLOCK  # columns; doubles when a longer sequence comes
 PREFILL_TOKENS = (

@@ -12,7 +12,7 @@ from decoding import Request, Sampling, choose, likeliest
 from engine import BLOCK, Engine, context, stop_ids
 from hypothesis import given
 from hypothesis import strategies as st
-from packing import pack_linears
+from packing import FEW, PackedLinear, pack_linears
 from tiny_models import make_model
 
 KINDS: dict[str, Callable[[], Any]] = {
@@ -198,6 +198,20 @@ def test_queries_keys_and_values_are_computed_together_with_the_same_bits(monkey
         first, other = torch.randn(2, 1, 2, 576).to(torch.bfloat16)
         attention.q_proj(first)
         assert torch.equal(attention.v_proj(other), apart.model.layers[0].self_attn.v_proj(other))
+
+
+@pytest.mark.parametrize(("width", "columns"), [(576, 960), (576, 576), (1536, 576), (576, 1536)])
+def test_a_row_of_a_product_has_the_same_bits_among_few_and_among_many(width: int, columns: int) -> None:
+    """On a machine with AMX this fails when all rows go into one product."""
+    if not pack_linears(make_model("llama", hidden_size=64, intermediate_size=96).to(torch.bfloat16)):
+        pytest.skip("this machine has no packed bf16 products")
+    dice = torch.Generator().manual_seed(0)
+    weight, x = (torch.randn(rows, width, generator=dice).to(torch.bfloat16) for rows in (columns, 1100))
+    linear = PackedLinear(weight, None)
+    few = torch.cat([linear(part) for part in x.split(FEW // 2)])
+    for rows in (2, 33, 100, 600, 1100):
+        assert torch.equal(linear(x[:rows]), few[:rows])
+    assert linear(x[:600].view(6, 100, width)).shape == (6, 100, columns)
 
 
 @pytest.mark.slow
