@@ -23,6 +23,7 @@ from scripts.serverless import endpoints
 from scripts.serverless.record import Record, Side, place, read, write
 from scripts.settings import Settings
 
+FORBIDDEN = 403
 STEPS = [0, 100]  # both are asked before the switch and after it
 
 
@@ -44,9 +45,21 @@ class Led:
         self.name, self._settings = settings.endpoint, settings
         self._ml, self._blob = azure_ml.client(settings), place(settings)
 
+    def record(self) -> Record | None:
+        """What says where users are led, or None where nothing does.
+
+        Who may not read it is told by Azure whether there is anything to lead to: without an endpoint of ours there
+        is not. Raises AzureFailed when there is one.
+        """
+        try:
+            return read(self._blob)[0]
+        except AzureFailed as error:
+            if getattr(error.__cause__, "status_code", None) != FORBIDDEN or endpoints.ours(self._settings, self._ml):
+                raise
+            return None
+
     def known(self) -> bool:
-        """Whether a record says where users are led."""
-        return read(self._blob)[0] is not None
+        return self.record() is not None
 
     def live(self) -> Side | None:
         found, _ = read(self._blob)

@@ -21,7 +21,7 @@ KEY = "ENDPOINT_KEY"
 
 def live(settings: Settings) -> records.Live | None:
     """Where users are led; None where no record says so, and colours are to be looked at. Raises AzureFailed."""
-    found, _ = read(place(settings))
+    found = Led(settings).record()
     if found is None:
         return None
     side, stand = found.live, endpoints.ours(settings, azure_ml.client(settings))

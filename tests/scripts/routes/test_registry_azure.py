@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -73,9 +75,17 @@ def asked(values: Settings, colour: str) -> str:
         return requests.ask(QUESTION, colour)[1]
 
 
+EVALUATE = """
+import json, sys
+from pathlib import Path
+from eval.run import run
+prompts, uri, out, metrics, asked = sys.argv[1:]
+run(Path(prompts), uri, Path(out), metrics=Path(metrics), **json.loads(asked))
+"""
+
+
 def scores(world: World, values: Settings, colour: str, rows: int) -> Path:
     """The score table of a colour, as `evaluate` makes it, over so many held-out prompts."""
-    from eval.run import run
     from scripts.endpoint import Endpoint
 
     folder, endpoint = world.home.parent, Endpoint(values)
@@ -83,18 +93,17 @@ def scores(world: World, values: Settings, colour: str, rows: int) -> Path:
     (folder / "metrics.yaml").write_text("engine: promptflow-evals\nevaluators: {exact_match: {}}\n")
     out = folder / "scores" / f"{endpoint.name}-{colour}.jsonl"
     release = endpoint.deployments()[colour].tags["release"]
-    run(
-        folder / "heldout.jsonl",
-        endpoint.scoring_uri(),
-        out,
-        deployment=colour,
-        model_digest=endpoint.deployed_model(colour).digest,
-        serving=release,
-        metrics=folder / "metrics.yaml",
-        by="python",
-        quiet=True,
-        shape=endpoint.shape,
-    )
+    asked = {
+        "deployment": colour,
+        "model_digest": endpoint.deployed_model(colour).digest,
+        "serving": release,
+        "by": "python",
+        "quiet": True,
+        "shape": endpoint.shape,
+    }
+    places = [folder / "heldout.jsonl", endpoint.scoring_uri(), out, folder / "metrics.yaml"]
+    # A process of its own: the flow keeps its sign-in for as long as its process lives.
+    subprocess.run([sys.executable, "-c", EVALUATE, *map(str, places), json.dumps(asked)], cwd=ROOT, check=True)
     return out
 
 
