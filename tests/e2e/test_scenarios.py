@@ -18,7 +18,7 @@ from tests.workflows.repository import copy
 
 ROOT = Path(__file__).parents[2]
 # Both take some eight minutes on two cores; the first test waits for them.
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2700)]
 RECIPE, STEPS = "training/recipes/cpu_demo.yaml", ("max_steps: 105", "max_steps: 35")
 
 # The refused release, in a copy of the repository whose recipe trains a third of the steps: enough to learn the form of
