@@ -147,8 +147,7 @@ def test_a_signal_to_the_launcher_ends_everything(cli: Any, number: signal.Signa
     assert process.stdout.readline() == "up\n"
     assert len(marked(session_of(cli.home / "run"))) >= 4  # Azurite, the proxy, the command and its child
     process.send_signal(number)
-    # 137: on a busy machine the command has not ended within its grace, and is killed.
-    assert process.wait(60) in (128 + number, 1, 128 + signal.SIGKILL)
+    assert process.wait(30) in (128 + number, 1)
     assert left_behind(cli.home / "run") == []
 
 
