@@ -18,6 +18,7 @@ BASE_MODEL := .cache/smollm2-135m-instruct
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export HF_HUB_DISABLE_TELEMETRY := 1
+export ORT_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests and the demo start hundreds of Python processes: none of them compiles again what another one has.

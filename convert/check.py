@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,7 @@ def agreement(model: Any, folder: Path, chats: Sequence[Sequence[int]]) -> tuple
 
     Raises ConvertError when a score is no number.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when it comes in, never again
     import onnxruntime
 
     session = onnxruntime.InferenceSession(folder / MODEL, providers=["CPUExecutionProvider"])

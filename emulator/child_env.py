@@ -23,6 +23,7 @@ NO_TELEMETRY = {
     "AZURE_EXTENSION_USE_DYNAMIC_INSTALL": "no",
     "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
     "WANDB_MODE": "disabled",
+    "ORT_DISABLE_TELEMETRY": "1",
 }
 PF_CONFIG = "telemetry:\n  enabled: false\ntrace:\n  destination: none\n"
 

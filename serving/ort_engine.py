@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from prefixes import Prefix, PrefixStore
+
+# Since 1.29 it reports to Microsoft from Linux too, unless this is set before it comes in.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
 
 MODEL, FACTS, PROBE = "model.onnx", "converted.json", "probe.onnx"
 FIRST_CAPACITY = 512  # columns; doubles when a longer sequence comes

@@ -17,6 +17,7 @@ for name in [name for name in os.environ if name.startswith(("GITHUB_", "RUNNER_
     del os.environ[name]
 # A subscription that has been used before. Tests of `provision` take a fresh one, in which nothing is registered.
 os.environ["EMULATOR_PROVIDERS"] = "registered"
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that take onnxruntime by themselves
 # Beside other workers of pytest-xdist the threads of a matrix library find no free core, and wait in loops: a training
 # job of six seconds of processor time then takes nineteen.
 if "PYTEST_XDIST_WORKER" in os.environ:

@@ -1,6 +1,9 @@
 """`python -m convert`: the same input gives the same bytes, and what cannot be converted is refused in one sentence."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,8 @@ from convert.errors import ConvertError
 from scripts import digests
 from tests.serving.tiny_models import make_model, make_tokenizer
 
-RECIPES = Path(__file__).parents[2] / "convert" / "recipes"
+ROOT = Path(__file__).parents[2]
+RECIPES = ROOT / "convert" / "recipes"
 SIZES: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 96}
 CHAT = {"messages": [{"role": "user", "content": "Hi <|end|> there"}, {"role": "assistant", "content": "Hello"}]}
 
@@ -46,6 +50,26 @@ def test_the_same_source_and_recipe_give_the_same_bytes(recipe: str, source: Pat
     assert not list((tmp_path / "one").glob("*.safetensors"))
     assert reports[0]["choices"] > 10
     assert recipe != "fp32" or reports[0]["same_choices"] >= reports[0]["choices"] - 1  # the source rounds to bf16
+
+
+@pytest.mark.slow
+def test_the_runtime_reports_to_nobody(source: Path, chats: Path, tmp_path: Path) -> None:
+    """Left alone, onnxruntime keeps a device's id under the user's home, and sends it what it does."""
+    nowhere = "http://127.0.0.1:9"
+    alone = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "https_proxy": nowhere, "HTTPS_PROXY": nowhere}
+
+    def run(name: str, *arguments: object) -> list[Path]:
+        home = tmp_path / f"home-{name}"
+        home.mkdir()
+        subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, env={**alone, "HOME": str(home)}, check=True)
+        return [path for path in home.rglob("*") if "onnxruntime" in path.name]
+
+    told = ("--model", source, "--recipe", RECIPES / "fp32.yaml", "--prompts", chats, "--output", tmp_path / "out")
+    assert run("convert", "-m", "convert", *told) == []
+    load = "import sys; sys.path.insert(0, 'serving'); from ort_engine import *; open_session(Path(sys.argv[1]))"
+    assert run("serve", "-c", load, tmp_path / "out") == []
+    itself = "import sys, onnxruntime; onnxruntime.InferenceSession(sys.argv[1])"
+    assert run("itself", "-c", itself, tmp_path / "out" / "model.onnx"), "else this test would see nothing"
 
 
 def broken(folder: Path, what: str) -> Path:
