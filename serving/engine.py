@@ -18,7 +18,8 @@ from torch import Tensor
 # Attention sees whole blocks of columns: the CPU kernel then sums in the same order whatever the neighbours' lengths,
 # and a bf16 answer is the same to the bit alone, in a batch, and behind a kept prefix (measured with torch 2.13 on
 # AVX-512 and AMX; needs MKL_CBWR, see score.py, and packing.py).
-BLOCK, NARROW = 128, 16  # prompts are padded to NARROW tokens: for a few queries the kernel rounds in another order
+BLOCK = 128
+QUERIES, NARROW = 32, 16  # the kernel takes QUERIES at a time, and rounds in another order where it has under NARROW
 FIRST_CAPACITY = 4 * BLOCK  # columns; doubles when a longer sequence comes
 PREFILL_TOKENS = (
     2048  # padded prompt tokens in one forward pass: bounds memory, and nothing is gained beyond it on a CPU
@@ -76,6 +77,12 @@ class Rows:
                 store[row, :, :length] = part[:, :length]
 
 
+def padded(tokens: int) -> int:
+    """So many tokens, or a few more, that attention never has a last handful of queries to itself."""
+    rest = tokens % QUERIES
+    return tokens + NARROW - rest if 0 < rest < NARROW else tokens
+
+
 def stop_ids(eos: int | list[int] | None) -> frozenset[int]:
     """Every id that ends an answer (Phi-3 has three in its generation_config)."""
     return frozenset(eos if isinstance(eos, list) else [] if eos is None else [eos])
@@ -122,7 +129,7 @@ class Engine:
     @torch.inference_mode()
     def decode(self, tokens: Sequence[int], lengths: Sequence[int]) -> Tensor:
         """Append one token to each of the rows [0, n), whose lengths are given; the logits after it."""
-        return self._forward(0, [[t] for t in tokens], lengths, least=1)
+        return self._forward(0, [[t] for t in tokens], lengths, decoding=True)
 
     def _reuse(self, row: int, prompt: Sequence[int], others: Sequence[Sequence[int]]) -> int:
         prefix, length, worth_keeping = self.prefixes.plan(prompt, others)
@@ -134,13 +141,13 @@ class Engine:
         return max(length, worth_keeping)
 
     def _forward(
-        self, first: int, tokens: Sequence[Sequence[int]], starts: Sequence[int], least: int = NARROW
+        self, first: int, tokens: Sequence[Sequence[int]], starts: Sequence[int], *, decoding: bool = False
     ) -> Tensor:
         wanted = len(tokens)
-        if wanted == least == 1:  # a lone vector takes another matrix kernel, with other bits: send it twice
+        if decoding and wanted == 1:  # a lone vector takes another matrix kernel, with other bits: send it twice
             tokens, starts = [*tokens, *tokens], [*starts, *starts]
         counts = [len(t) for t in tokens]
-        width = max(least, *counts)
+        width = 1 if decoding else padded(max(counts))
         end = -(-(max(starts) + width) // BLOCK) * BLOCK
         self.rows.grow(end)
         # Padding goes to the right: its keys land behind the row's end, where the next token overwrites them.

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from eval.verdict import Verdict
 from scripts import deploy, records, register, routes, train, training_job
 from scripts import settings as settings_of
 from scripts.errors import AzureFailed, InvalidInput, Refused
@@ -107,31 +108,43 @@ def scores(world: World, values: Settings, colour: str, rows: int) -> Path:
     return out
 
 
-def test_the_registered_model_passes_the_gate_and_a_rollout_moves_the_traffic(
-    world: World, released: dict[str, records.Model]
-) -> None:
+def gated(world: World, values: Settings, candidate: records.Model, baseline: records.Model) -> Verdict:
+    """The verdict on green against blue; the same tables with the sides changed do not pass."""
     from scripts import gate
+
+    mine, theirs = (scores(world, values, colour, make.HELD_OUT_ROWS) for colour in ("green", "blue"))
+    rules = yaml.safe_load(make.judging())
+    rules["metrics"] = [each for each in rules["metrics"] if each["name"] == "exact_match"]
+    policy = world.home.parent / "policy.yaml"
+    policy.write_text(yaml.safe_dump(rules))
+    verdict = gate.judge(mine, [theirs], policy, candidate.digest, baseline.digest)
+    assert verdict.outcome == "pass", verdict.reason
+    assert gate.judge(theirs, [mine], policy, baseline.digest, candidate.digest).outcome == "fail"
+    return verdict
+
+
+def rolled_out(world: World, values: Settings, verdict: Verdict) -> None:
+    """The candidate gets everything, step by step."""
     from scripts.endpoint import Endpoint
     from scripts.rollout import policy as policies
     from scripts.rollout import run as rollout
     from scripts.rollout.begin import Wanted
 
     folder = world.home.parent
-    mine, theirs = (scores(world, world.settings, colour, make.HELD_OUT_ROWS) for colour in ("green", "blue"))
-    rules = yaml.safe_load(make.judging())
-    rules["metrics"] = [each for each in rules["metrics"] if each["name"] == "exact_match"]
-    (folder / "policy.yaml").write_text(yaml.safe_dump(rules))
-    digests = released["green"].digest, released["blue"].digest
-    verdict = gate.judge(mine, [theirs], folder / "policy.yaml", *digests)
-    assert verdict.outcome == "pass", verdict.reason
-    swapped = gate.judge(theirs, [mine], folder / "policy.yaml", *digests[::-1])
-    assert swapped.outcome == "fail"
     (folder / "live.jsonl").write_text(make.live())
     sources = rollout.sources_of(folder / "live.jsonl", folder / "heldout.jsonl")
-    wanted = Wanted(verdict, policies.load(world.settings.rollout_policy), "green", None, again=False)
-    done = rollout.run(world.settings, wanted, sources, lambda _: None)
+    wanted = Wanted(verdict, policies.load(values.rollout_policy), "green", None, again=False)
+    done = rollout.run(values, wanted, sources, lambda _: None)
     assert (done.state, [step.weight for step in done.steps]) == ("PROMOTED", [10, 50, 100])
-    assert Endpoint(world.settings).traffic() == {"green": 100}
+    assert sum(error for step in done.steps for error in step.errors.values()) == 0
+    assert Endpoint(values).traffic() == {"green": 100}
+
+
+def test_the_registered_model_passes_the_gate_and_a_rollout_moves_the_traffic(
+    world: World, released: dict[str, records.Model]
+) -> None:
+    verdict = gated(world, world.settings, released["green"], released["blue"])
+    rolled_out(world, world.settings, verdict)
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +186,9 @@ def test_the_documents_output_is_served_without_code(
     assert [row["status"] for row in rows] == ["ok"] * 4
 
 
-def test_the_other_of_azures_servers_leaves_the_prompt_as_it_is(world: World, no_code: Settings) -> None:
+def test_the_other_of_azures_servers_leaves_the_prompt_as_it_is_and_is_rolled_out(
+    world: World, no_code: Settings, trained: records.Training
+) -> None:
     """Which one answers, the model itself says; and a folder in MLflow's form can be registered, too."""
     there = next((world.home / "deployments").rglob("MLmodel")).parent
     described = yaml.safe_load((there / "MLmodel").read_text())
@@ -186,6 +201,8 @@ def test_the_other_of_azures_servers_leaves_the_prompt_as_it_is(world: World, no
     assert json.loads(asked(no_code, "green")) == json.loads(asked(world.settings, "green"))
     assert json.loads(asked(no_code, "green"))["category"] == "defect"
     assert asked(no_code, "blue") != asked(no_code, "green")  # Llama's marks around the system prompt
+    live = routes.named("registry").register(no_code, trained)
+    rolled_out(world, no_code, gated(world, no_code, model, live))
 
 
 def test_what_cannot_be_served_without_code_is_refused_by_us_and_by_azure(
