@@ -26,17 +26,21 @@ def idle_colour(traffic: Mapping[str, int]) -> tuple[str, str]:
 def colours(settings: Settings, endpoint: Endpoint) -> tuple[str, str]:
     """(stable, idle) of the endpoint as it is; while a rollout is under way, its stable and its candidate.
 
-    So a release whose runner died with traffic on the candidate finds its own candidate again. Raises Refused when
-    traffic is split and no rollout says why.
+    So a release whose runner died with traffic on the candidate, all of it even, finds its own candidate again. Raises
+    Refused when traffic is split and no rollout says why, AzureFailed when the rollout's state cannot be read.
     """
     traffic = endpoint.traffic()
-    if len(traffic) > 1:
-        from scripts.rollout.store import BlobStore
+    return unsettled(settings, traffic) or idle_colour(traffic)
 
-        held = BlobStore(settings).read()
-        if held and held.state.under_way and set(traffic) <= {held.state.stable, held.state.candidate}:
-            return held.state.stable, held.state.candidate
-    return idle_colour(traffic)
+
+def unsettled(settings: Settings, traffic: Mapping[str, int]) -> tuple[str, str] | None:
+    """(stable, candidate) of a rollout that is under way and has made this traffic; None where there is none."""
+    from scripts.rollout.store import BlobStore
+
+    held = BlobStore(settings).read() if traffic else None
+    if held and held.state.under_way and set(traffic) <= {held.state.stable, held.state.candidate}:
+        return held.state.stable, held.state.candidate
+    return None
 
 
 def live(settings: Settings) -> records.Live:

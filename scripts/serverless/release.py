@@ -11,6 +11,7 @@ from typing import Any
 from scripts import azure_ml, records
 from scripts.endpoint import Endpoint
 from scripts.errors import Refused
+from scripts.live import unsettled
 from scripts.serverless import endpoints, filters
 from scripts.serverless.led import Led
 from scripts.serverless.record import place, read
@@ -20,16 +21,24 @@ KEY = "ENDPOINT_KEY"
 
 
 def live(settings: Settings) -> records.Live | None:
-    """Where users are led; None where no record says so, and colours are to be looked at. Raises AzureFailed."""
+    """Where users are led; None where no record says so, and colours are to be looked at. Raises AzureFailed.
+
+    While a rollout is under way, `stable` is its way back, wherever users are led.
+    """
+    ml = azure_ml.client(settings)
     found = Led(settings).record()
     if found is None:
         return None
-    side, stand = found.live, endpoints.ours(settings, azure_ml.client(settings))
+    side, stand = found.live, endpoints.ours(settings, ml)
+    stable, model = (side.endpoint, side.model) if side else ("", None)
+    if side and (rollout := unsettled(settings, {side.endpoint: 100})) and rollout[0] != stable:
+        stable = rollout[0]
+        model = endpoints.model_of(ml, endpoints.need(ml, stable)) if stable else None
     return records.Live(
         endpoint=settings.endpoint,
-        stable=side.endpoint if side else "",
+        stable=stable,
         idle="",
-        model=side.model if side else None,
+        model=model,
         scoring_uri=side.uri if side else "",
         deployments={name: (each.tags or {}).get(endpoints.MODEL, "") for name, each in sorted(stand.items())},
     )

@@ -20,6 +20,7 @@ from scripts import records
 from scripts import settings as environments
 from scripts.endpoint import Endpoint
 from scripts.errors import Refused
+from scripts.live import colours
 from scripts.rollout import policy as policies
 from scripts.rollout.state import Phase, RolloutState
 from scripts.rollout.store import BlobStore
@@ -281,6 +282,14 @@ def test_start_moves_nothing_and_ticks_go_on_as_far_as_they_may(lives: Place, tm
     assert (said.code, said.outputs.splitlines()[0]) == (0, "state=PROMOTED"), said.error
     assert traffic(lives) == {"green": 100}
     assert command(lives, tmp_path, "rollout", "tick", *rules).code == 1
+    store = BlobStore(lives.settings)
+    held = store.read()
+    assert held is not None
+    assert colours(lives.settings, Endpoint(lives.settings)) == ("green", "blue")
+    # As if the runner had died while it watched, with everything on the candidate: whoever goes on finds both again.
+    etag = store.write(held.state.changed(phase=Phase.POST_BAKE), held.etag)
+    assert colours(lives.settings, Endpoint(lives.settings)) == ("blue", "green")
+    store.write(held.state, etag)
 
 
 def test_what_the_monitor_counted_can_be_replayed(lives: Place, tmp_path: Path) -> None:
