@@ -1,11 +1,11 @@
 """The CPU tier against transformers' own `generate` in bf16: the demo's fine-tuned model, the same held-out tickets.
 
-Correctness first: the exact match of both on all held-out tickets, over the wire. An artifact that lost more than two
-answers in a hundred is measured all the same, and its row says so. Then speed, three rounds in turn: one request at a
-time, and sixteen at once (`generate` gets them as one batch, known beforehand). The other side is a plain scoring
-script (_plain_score.py) in the same server. Tokens are counted in the answers' texts, with one tokenizer for all.
+Correctness first: the exact match of both on all held-out tickets, over the wire, pair by pair. Then speed, three
+rounds in turn: one request at a time, and sixteen at once (`generate` gets them as one batch, known beforehand). The
+other side is a plain scoring script (_plain_score.py) in the same server. Tokens are counted in the answers' texts,
+with one tokenizer for all.
 
-Trains the demo's recipe once into out/bench/cpu_tier (two and a half minutes); the rest takes about three.
+Trains the demo's recipe once into out/bench/cpu_tier; all of it takes about thirteen minutes on two slow cores.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from scipy.stats import binomtest
 
 from tests.bench.serving import ROOT, Talk, ask, server
 
@@ -45,16 +46,15 @@ def run() -> list[dict[str, Any]]:
                 server(ROOT / "serving" / "score.py", threads=20, AZUREML_MODEL_DIR=str(folder))
             )
         ways = {name: Way(each.url, batch=name == "generate") for name, each in servers.items()}
-        right = {name: sum(map(same, way.all(asked), wanted)) for name, way in ways.items()}
+        right = {name: list(map(same, way.all(asked), wanted)) for name, way in ways.items()}
         speeds: dict[tuple[str, int], list[float]] = {}
         for number in range(ROUNDS):
             for at_once, count in ((1, ALONE), (TOGETHER, TOGETHER)):
                 talks = asked[number * TOGETHER :][:count]
                 for name, way in ways.items():
                     speeds.setdefault((name, at_once), []).append(way.tokens_per_second(talks, at_once))
-    rows = []
+    rows = [correctness(name, right[name], right["generate"]) for name in ("python tier", *RECIPES)]
     for name in RECIPES:
-        rows.append(row(f"{name}: right answers of {len(asked)}", "answers", right[name], right["generate"], runs=1))
         for at_once, what in ((1, "one request at a time"), (TOGETHER, f"{TOGETHER} at once")):
             for other, who in (("generate", GENERATE), ("python tier", "our Python tier, bf16")):
                 ours, theirs = speeds[name, at_once], speeds[other, at_once]
@@ -66,6 +66,14 @@ def run() -> list[dict[str, Any]]:
         sizes = megabytes(HERE / name), megabytes(TUNED)
         rows.append(row(f"{name}: files", "MB", *sizes, other="the bf16 model", runs=1))
     return rows
+
+
+def correctness(name: str, ours: Sequence[bool], theirs: Sequence[bool]) -> dict[str, Any]:
+    """Right answers, and whether the pairs in which only one is right speak against chance (exact McNemar test)."""
+    lost, won = (sum(a < b for a, b in zip(x, y, strict=True)) for x, y in ((ours, theirs), (theirs, ours)))
+    p = binomtest(won, lost + won).pvalue if lost + won else 1.0
+    who = f"{GENERATE}, which alone is right in {lost} and alone wrong in {won}: p = {p:.2f}"
+    return row(f"{name}: right answers of {len(ours)}", "answers", sum(ours), sum(theirs), other=who, runs=1)
 
 
 def row(
