@@ -218,7 +218,7 @@ def test_what_cannot_be_served_without_code_is_refused_by_us_and_by_azure(
         mine = released["green"].model_copy(update={"artifact": "mlflow"})
         deploy.deploy(no_code, mine, "green", [QUESTION], variables={"MAX_BATCH_SIZE": "1"})
     with pytest.raises(AzureFailed, match="only models of type mlflow_model are served without them"):
-        deploy.deploy(no_code, mine, "green", [QUESTION])
+        deploy.deploy(no_code, mine, "blue", [QUESTION], over_way_back=True)
     there = {"name": released["green"].name, "version": released["green"].version}
     with_code = deploy._deployment(world.settings, released["green"], "green", {})
     with_code.endpoint_name, with_code.environment = no_code.endpoint, None
