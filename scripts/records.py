@@ -127,7 +127,7 @@ class Model(Record):
 class Live(Record):
     """`live.json`: which colour is live with which model (both empty before the first release), and which is idle.
 
-    While a rollout is under way, `stable` is its way back and `idle` its candidate, wherever the traffic is.
+    While a rollout is under way, `stable` is its way back and `idle` its candidate's colour, wherever the traffic is.
     `scoring_uri` and `deployments` (name → model:version) are for who wants to ask it; "" and {} in older records.
     """
 

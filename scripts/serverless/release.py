@@ -25,10 +25,10 @@ def live(settings: Settings) -> records.Live | None:
 
     While a rollout is under way, `stable` is its way back, wherever users are led.
     """
-    ml = azure_ml.client(settings)
     found = Led(settings).record()
     if found is None:
         return None
+    ml = azure_ml.client(settings)
     side, stand = found.live, endpoints.ours(settings, ml)
     stable, model = (side.endpoint, side.model) if side else ("", None)
     if side and (rollout := unsettled(settings, {side.endpoint: 100})) and rollout[0] != stable:

@@ -155,7 +155,7 @@ def timed(client: httpx.Client, url: str, talk: Talk, tokens: int) -> tuple[Any,
 def beyond_generation(url: str, talks: Sequence[Talk]) -> float:
     """Median milliseconds of a request, one after the other, that neither the model nor its queue took.
 
-    Asked with the standard library: httpx takes up to a millisecond of its own, which is no server's.
+    Asked with the standard library: httpx takes a millisecond or two of its own, which are no server's.
     """
     found = []
     with contextlib.closing(http.client.HTTPConnection(url.partition("//")[2], timeout=300)) as client:
