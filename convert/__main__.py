@@ -25,7 +25,6 @@ from convert.recipe import Recipe, load_recipe
 FACTS = "converted.json"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".data")
 COMPARED = 16  # chats that both models read to the end
-LEARNED = 16  # chats that tell which channels are large
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,16 +33,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, required=True, help="folder of a transformers model")
     parser.add_argument("--recipe", type=Path, required=True, help="a file such as convert/recipes/int8.yaml")
     parser.add_argument("--prompts", type=Path, required=True, help="JSONL of chats whose tokens are compared")
-    parser.add_argument(
-        "--calibration",
-        type=Path,
-        help="JSONL of chats like those to come, for a recipe that smooths; never those that will judge it",
-    )
     parser.add_argument("--output", type=Path, required=True, help="a folder that is not there yet, or empty")
     parser.add_argument("--report", type=Path, help="where to write what was found, as JSON")
     given = parser.parse_args(arguments)
     try:
-        report = convert(given.model, given.recipe, given.prompts, given.output, given.calibration)
+        report = convert(given.model, given.recipe, given.prompts, given.output)
     except ConvertError as error:
         print(f"✗ {error}", file=sys.stderr)
         return 3
@@ -58,17 +52,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def convert(
-    model_folder: Path, recipe_file: Path, prompts_file: Path, output: Path, calibration: Path | None = None
-) -> dict[str, Any]:
+def convert(model_folder: Path, recipe_file: Path, prompts_file: Path, output: Path) -> dict[str, Any]:
     """Write `output` and check it. Returns what was found. Raises ConvertError; then `output` is not there."""
     from convert import check
 
     recipe, digest = load_recipe(recipe_file)
     chats = check.read_chats(prompts_file)
-    if recipe.smoothing and calibration is None:
-        raise ConvertError(f"Recipe {recipe_file} smooths: give chats like those to come with --calibration.")
-    like = check.read_chats(calibration, LEARNED) if recipe.smoothing and calibration else []
     if not (model_folder / "config.json").is_file():
         raise ConvertError(f"{model_folder} is not a model folder (no config.json in it).")
     if output.exists() and any(output.iterdir()):
@@ -78,7 +67,7 @@ def convert(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        found = _write(model_folder, recipe, digest, chats, like, partial)
+        found = _write(model_folder, recipe, digest, chats, partial)
         if output.exists():
             output.rmdir()
         partial.rename(output)
@@ -87,14 +76,12 @@ def convert(
     return {**found, "seconds": round(time.monotonic() - began, 1)}
 
 
-def _write(
-    source: Path, recipe: Recipe, digest: str, chats: list[Any], like: list[Any], folder: Path
-) -> dict[str, Any]:
+def _write(source: Path, recipe: Recipe, digest: str, chats: list[Any], folder: Path) -> dict[str, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
-    from convert import check, graph, smooth
+    from convert import check, graph
 
     disable_progress_bar()
     try:
@@ -106,8 +93,6 @@ def _write(
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConvertError(f"{source} cannot be loaded as a model: {said[:200]}") from None
     longest = context(model.config)
-    learned = _short(tokenizer, like, longest, LEARNED)
-    smooth.smooth(model, learned, recipe.smoothing)
     graph.write(model, recipe, folder, longest)
     for file in sorted(source.iterdir()):
         if file.is_file() and file.suffix not in WEIGHTS and not file.name.endswith(".index.json"):
@@ -115,7 +100,6 @@ def _write(
     known = {
         **facts(model, longest),
         "recipe": recipe.model_dump(), "recipe_digest": digest, "source_digest": folder_digest(source),
-        "calibration_digest": hashlib.sha256(json.dumps(learned).encode()).hexdigest() if learned else "",
     }  # fmt: skip
     (folder / FACTS).write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     check.same_tokens(AutoTokenizer.from_pretrained(folder, local_files_only=True), tokenizer, chats)

@@ -7,7 +7,6 @@ good enough is for the gate to say, which asks the deployed model.
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -24,13 +23,13 @@ Chat = list[dict[str, str]]
 PLACES = 64  # at the end of a chat: a short answer and some of what was asked
 
 
-def read_chats(path: Path, most: int | None = None) -> list[Chat]:
-    """The conversations of a JSONL file of chats, or the first of them. Raises ConvertError."""
+def read_chats(path: Path) -> list[Chat]:
+    """The conversations of a JSONL file of chats. Raises ConvertError."""
     chats: list[Chat] = []
     number = 0
     try:
         with path.open(encoding="utf-8") as file:
-            for line in itertools.islice(file, most):
+            for line in file:
                 number += 1
                 messages = json.loads(line)["messages"]
                 if not asked(messages):

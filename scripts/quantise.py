@@ -23,7 +23,7 @@ CODE = Path(__file__).parents[1] / "convert"
 
 
 def quantise(
-    settings: Settings, model: records.Model, recipe: str, prompts: Path, calibration: Path
+    settings: Settings, model: records.Model, recipe: str, prompts: Path
 ) -> tuple[records.Model, dict[str, Any]]:
     """The registered, converted model and what the conversion found (convert/__main__.py).
 
@@ -36,8 +36,7 @@ def quantise(
         folder, report = Path(scratch) / f"{model.name}-{recipe}", Path(scratch) / "report.json"
         command = [
             sys.executable, "-m", CODE.name, "--model", str(source), "--recipe", str(path),
-            "--prompts", str(prompts.resolve()), "--calibration", str(calibration.resolve()),
-            "--output", str(folder), "--report", str(report),
+            "--prompts", str(prompts.resolve()), "--output", str(folder), "--report", str(report),
         ]  # fmt: skip
         # A process of its own: the model's gigabytes and torch's threads go when it ends.
         with azure_ml.waiting(f"Converting {model.name}:{model.version} by recipe {recipe}"):

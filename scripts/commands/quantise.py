@@ -19,9 +19,6 @@ def quantise(
     prompts: Annotated[Path, typer.Option(help="Chats whose tokens are compared with the source's.")] = Path(
         "data/heldout.jsonl"
     ),
-    calibration: Annotated[Path, typer.Option(help="Chats like those to come; none of the prompts above.")] = Path(
-        "data/tickets.jsonl"
-    ),
     config: Config = None,
     out: Out = Path("out/model-cpu.json"),
 ) -> None:
@@ -32,7 +29,7 @@ def quantise(
     from scripts import quantise as step
 
     source = records.read(records.Model, model)
-    done, found = step.quantise(settings.load(config), source, recipe, prompts, calibration)
+    done, found = step.quantise(settings.load(config), source, recipe, prompts)
     told(
         f"{found['source_megabytes']:.0f} MB became {found['megabytes']:.0f} MB in {found['seconds']:.0f} s; tokens "
         f"equal for {found['prompts']} prompts; the source's choice at {found['same_choices']} of {found['choices']} "

@@ -130,7 +130,7 @@ def prepare() -> None:
     for name in RECIPES:
         shutil.rmtree(HERE / name, ignore_errors=True)
         call("convert", "--model", TUNED, "--recipe", ROOT / f"convert/recipes/{name}.yaml", "--prompts", HELD_OUT,
-             "--calibration", ROOT / "data/tickets.jsonl", "--output", HERE / name)  # fmt: skip
+             "--output", HERE / name)  # fmt: skip
 
 
 def call(module: str, *arguments: Any, folder: Path = ROOT) -> None:

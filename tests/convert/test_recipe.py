@@ -33,6 +33,8 @@ def test_the_digest_is_of_the_values_and_not_of_the_comments(tmp_path: Path) -> 
         ("body: {bits: 8", "body: {bits: 5", "wrong value at 'body.bits'"),
         ("block: 32", "block: 33", "wrong value at 'body.block'"),
         ("body: {bits: 8, block: 32", "body: {bits: 4, block: null", "block: null, which needs bits: 8"),
+        ("activations: int8", "activations: int16", "int16, which needs block: null in body and head"),
+        ("head: {bits: 8, block: 32", "head: {bits: 8, block: null", "block: null, which needs .* activations: int16"),
         ("name: int8_blocks", "name: [", "not valid YAML"),
         (INT8, "- int8", "not a mapping"),
     ],
