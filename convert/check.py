@@ -71,7 +71,9 @@ def agreement(model: Any, folder: Path, chats: Sequence[Sequence[int]]) -> tuple
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when it comes in, never again
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(folder / MODEL, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # constants that this recipe has no use for are no news
+    session = onnxruntime.InferenceSession(folder / MODEL, options, providers=["CPUExecutionProvider"])
     caches = {each.name: each.shape for each in session.get_inputs() if each.name.startswith("past_")}
     same = places = 0
     for tokens in chats:

@@ -112,7 +112,7 @@ def _constants(graph: Graph, qkv: int, attended: int) -> None:
     for name, kind, shape, values in (
         ("qkv_size", TensorProto.INT64, [1], [qkv]), ("attended_shape", TensorProto.INT64, [2], [-1, attended]),
         ("one_axis", TensorProto.INT64, [1], [-1]), ("last_axis", TensorProto.INT64, [1], [-1]),
-        *((name, kind, [], [value]) for name, kind, value in CONSTANTS),
+        *CONSTANTS,
     ):  # fmt: skip
         graph.weights.append(helper.make_tensor(name, kind, shape, values))
 

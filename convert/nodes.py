@@ -27,6 +27,7 @@ class Graph:
         self.data = data
         self.nodes: list[Any] = []
         self.weights: list[Any] = []
+        self.shapes: set[str] = set()
 
     def add(self, kind: str, inputs: list[str], outputs: list[str], domain: str = "", **attributes: Any) -> str:
         self.nodes.append(helper.make_node(kind, inputs, outputs, name=outputs[0], domain=domain, **attributes))
@@ -46,4 +47,12 @@ class Graph:
             proto.external_data.add(key=key, value=str(value))
         self.data.write(content.data)
         self.weights.append(proto)
+        return name
+
+    def shape(self, *sizes: int) -> str:
+        """A constant shape, made once."""
+        name = "shape_" + "_".join(map(str, sizes))
+        if name not in self.shapes:
+            self.shapes.add(name)
+            self.weights.append(helper.make_tensor(name, TensorProto.INT64, [len(sizes)], sizes))
         return name

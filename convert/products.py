@@ -21,9 +21,11 @@ from convert.recipe import Recipe, Weights
 
 PROBE = "probe.onnx"
 # What is left over is at most half a step, and its 127 steps each way cover just that.
-CONSTANTS = (
-    ("step", TensorProto.FLOAT, 1 / 127), ("fine", TensorProto.FLOAT, 1 / 254), ("one", TensorProto.FLOAT, 1.0),
-    ("middle", TensorProto.UINT8, 128), ("zero", TensorProto.UINT8, 128),
+FINE = 1 / 254
+CONSTANTS: tuple[tuple[str, int, list[int], list[float]], ...] = (
+    ("step", TensorProto.FLOAT, [], [1 / 127]), ("fine", TensorProto.FLOAT, [], [FINE]),
+    ("shares", TensorProto.FLOAT, [1, 1, 2], [1.0, FINE]), ("one", TensorProto.FLOAT, [], [1.0]),
+    ("middle", TensorProto.UINT8, [], [128]), ("zero", TensorProto.UINT8, [], [128]),
 )  # fmt: skip
 
 
@@ -50,25 +52,28 @@ def multiply(
 def _by_rows(graph: Graph, name: str, x: str, packed: Packed, middles: str) -> str:
     """Whole rows share a scale, of the matrix and of x, so a token's result does not depend on its neighbours.
 
-    A token of zeros has the scale 0: whatever it is rounded to, it is multiplied with 0 again.
+    A token's two bytes are neighbouring rows of the product, and one small product adds them up in its scale. A token
+    of zeros has the scale 0: whatever it is rounded to, it is multiplied with 0 again.
     """
+    rows, columns = len(packed.scales), packed.values.shape[1:].numel()
     graph.add("Abs", [x], [f"{name}.abs"])
-    graph.add("ReduceMax", [f"{name}.abs", "last_axis"], [f"{name}.most"], keepdims=1)
-    scale = graph.add("Mul", [f"{name}.most", "step"], [f"{name}.scale"])
-    coarse = graph.add("Reshape", [scale, "one_axis"], [f"{name}.coarse"])
+    graph.add("ReduceMax", [f"{name}.abs", "last_axis"], [f"{name}.most"], keepdims=0)
+    coarse = graph.add("Mul", [f"{name}.most", "step"], [f"{name}.coarse"])
+    fine = graph.add("Mul", [coarse, "fine"], [f"{name}.fine"])
     high = graph.add("QuantizeLinear", [x, coarse, middles], [f"{name}.high"], axis=0)
     back = graph.add("DequantizeLinear", [high, coarse, middles], [f"{name}.back"], axis=0)
     left = graph.add("Sub", [x, back], [f"{name}.left"])
-    fine = graph.add("Mul", [coarse, "fine"], [f"{name}.fine"])
     low = graph.add("QuantizeLinear", [left, fine, middles], [f"{name}.low"], axis=0)
-    both = graph.add("Concat", [high, low], [f"{name}.both"], axis=0)
+    graph.add("Concat", [high, low], [f"{name}.both"], axis=1)
+    graph.add("Reshape", [f"{name}.both", graph.shape(-1, columns)], [f"{name}.bytes"])
     weight = graph.keep(f"{name}.weight", (packed.values.squeeze(1).to(torch.int16) - 128).to(torch.int8).T)
-    inputs = [both, weight, "one", graph.keep(f"{name}.scales", packed.scales.squeeze(1)), "zero"]
+    inputs = [f"{name}.bytes", weight, "one", graph.keep(f"{name}.scales", packed.scales.squeeze(1)), "zero"]
     graph.add("MatMulIntegerToFloat", inputs, [f"{name}.products"], CONTRIB)
-    graph.add("Split", [f"{name}.products"], [f"{name}.of_high", f"{name}.of_low"], axis=0, num_outputs=2)
-    graph.add("Mul", [f"{name}.of_low", "fine"], [f"{name}.of_low_scaled"])
-    graph.add("Add", [f"{name}.of_high", f"{name}.of_low_scaled"], [f"{name}.sum"])
-    return graph.add("Mul", [f"{name}.sum", scale], [name])
+    graph.add("Reshape", [f"{name}.products", graph.shape(-1, 2, rows)], [f"{name}.pairs"])
+    graph.add("Reshape", [coarse, graph.shape(-1, 1, 1)], [f"{name}.coarse_alone"])
+    graph.add("Mul", [f"{name}.coarse_alone", "shares"], [f"{name}.scale"])
+    graph.add("MatMul", [f"{name}.scale", f"{name}.pairs"], [f"{name}.sum"])
+    return graph.add("Reshape", [f"{name}.sum", graph.shape(-1, rows)], [name])
 
 
 def save_probe(path: Path) -> None:

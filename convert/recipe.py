@@ -30,8 +30,8 @@ class Recipe(BaseModel):
     name: str
     body: Weights  # the matrices of the layers
     head: Weights  # the matrix that turns the last state into a score for each token
-    # What a matrix is multiplied with: int8 in blocks of 32, or int16 in rows, as two bytes a number (products.py).
-    activations: Literal["int8", "int16", "float32"]
+    # What a matrix is multiplied with: int8 is a byte a number in blocks, and two where whole rows share a scale.
+    activations: Literal["int8", "float32"]
 
 
 def load_recipe(path: Path) -> tuple[Recipe, str]:
@@ -50,12 +50,10 @@ def load_recipe(path: Path) -> tuple[Recipe, str]:
     except ValidationError as error:
         raise ConvertError(_sentence(path, error)) from None
     for part in (recipe.body, recipe.head):
-        if part.block is None and (part.bits, part.symmetric, recipe.activations) != (8, True, "int16"):
+        if part.block is None and (part.bits, part.symmetric, recipe.activations) != (8, True, "int8"):
             raise ConvertError(
-                f"Recipe {path} has block: null, which needs bits: 8, symmetric: true and activations: int16."
+                f"Recipe {path} has block: null, which needs bits: 8, symmetric: true and activations: int8."
             )
-        if part.block is not None and recipe.activations == "int16":
-            raise ConvertError(f"Recipe {path} has activations: int16, which needs block: null in body and head.")
     return recipe, hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()
 
 

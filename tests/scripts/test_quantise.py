@@ -30,13 +30,13 @@ for resource in provision.resources(values):
         resource.create()
 source = register.register(values, "tuned", str(out / "model"), register.digests.of_folder(out / "model"),
                            records.Lineage(data="d" * 64, job="train-1"))
-chats = Path("data/heldout.jsonl"), Path("data/tickets.jsonl")
-first, found = quantise(values, source, "int8", *chats)
-again, _ = quantise(values, source, "int8", *chats)
+chats = Path("data/heldout.jsonl")
+first, found = quantise(values, source, "int8", chats)
+again, _ = quantise(values, source, "int8", chats)
 refused = []
 for model in (source.model_copy(update={"digest": "0" * 64}), source.model_copy(update={"version": "9"}), first):
     try:
-        quantise(values, model, "int8", *chats)
+        quantise(values, model, "int8", chats)
         refused.append("")
     except (Refused, InvalidInput) as error:
         refused.append(f"{type(error).__name__}: {error}")

@@ -28,7 +28,8 @@ BYTES = Weights(bits=8, block=16, symmetric=True, search=1)
 WHOLE_ROWS = Weights(bits=8, block=None, symmetric=True, search=1)
 EIGHT_BITS = {
     "blocks": Recipe(name="blocks", body=BYTES, head=BYTES, activations="int8"),
-    "rows": Recipe(name="rows", body=WHOLE_ROWS, head=WHOLE_ROWS, activations="int16"),
+    "rows": Recipe(name="rows", body=WHOLE_ROWS, head=WHOLE_ROWS, activations="int8"),
+    "rows, head in blocks": Recipe(name="both", body=WHOLE_ROWS, head=BYTES, activations="int8"),
 }
 SHORT, LONG = [1.0 + i / 10 for i in range(8)], [9.0] * 8
 ROPE: dict[str, Any] = {
