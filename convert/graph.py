@@ -109,12 +109,9 @@ def write(model: Any, recipe: Recipe, folder: Path, context: int) -> None:
 
 def _constants(graph: Graph, qkv: int, attended: int) -> None:
     """Small numbers kept in the graph itself: shapes are worked out before the data file is read."""
-    for name, kind, shape, values in (
-        ("qkv_size", TensorProto.INT64, [1], [qkv]), ("attended_shape", TensorProto.INT64, [2], [-1, attended]),
-        ("one_axis", TensorProto.INT64, [1], [-1]), ("last_axis", TensorProto.INT64, [1], [-1]),
-        *CONSTANTS,
-    ):  # fmt: skip
-        graph.weights.append(helper.make_tensor(name, kind, shape, values))
+    sizes = {"qkv_size": [qkv], "attended_shape": [-1, attended], "one_axis": [-1], "last_axis": [-1]}
+    graph.weights += [helper.make_tensor(name, TensorProto.INT64, [len(v)], v) for name, v in sizes.items()]
+    graph.weights += [helper.make_tensor(*constant) for constant in CONSTANTS]
 
 
 def _embedded(graph: Graph, embedding: Tensor) -> str:
