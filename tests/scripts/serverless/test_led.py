@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,7 +11,7 @@ import pytest
 
 from scripts import sample_requests
 from scripts.endpoint import Answer, Requests
-from scripts.errors import InvalidInput
+from scripts.errors import AzureFailed, InvalidInput
 from scripts.rollout import policy as policies
 from scripts.rollout.effects import Sample, Wait
 from scripts.rollout.evidence import Count, Evidence, Sides
@@ -91,6 +92,31 @@ def test_with_enough_seen_the_looks_that_are_left_are_spread_over_the_bake() -> 
     [pause] = [each for each in spread if isinstance(each, Wait)]
     looks = rules.sample.max_per_step / rules.sample.per_look
     assert pause.seconds == 60 * rules.bake.post_minutes / looks == 150
+
+
+@pytest.mark.parametrize(
+    ("status", "endpoint", "told"),
+    [(403, False, False), (403, True, True), (500, False, True), (None, False, True)],
+)
+def test_who_may_not_read_the_record_is_told_unless_there_is_nothing_to_lead_to(
+    status: int | None, endpoint: bool, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training's identity reads no blobs; a failure that is none of rights never counts as nothing."""
+    front = Led.__new__(Led)
+    front._settings, front._ml, front._blob = SETTINGS, cast(Any, None), cast(Any, None)
+
+    def refuse(_: Any) -> Any:
+        raise AzureFailed("Reading tickets.json failed.") from Refusal(status)
+
+    monkeypatch.setattr(led, "read", refuse)
+    monkeypatch.setattr(endpoints, "ours", lambda *_: {"tickets-01234567": None} if endpoint else {})
+    with pytest.raises(AzureFailed) if told else nullcontext():
+        assert front.record() is None
+
+
+class Refusal(Exception):
+    def __init__(self, status: int | None) -> None:
+        self.status_code = status
 
 
 def test_what_is_a_serverless_endpoints_name() -> None:
