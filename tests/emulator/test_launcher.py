@@ -142,7 +142,9 @@ def test_the_commands_exit_code_and_environment_pass_through(cli: Any, monkeypat
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_launcher_ends_everything(cli: Any, number: signal.Signals) -> None:
+    before = signal.signal(number, signal.SIG_DFL)  # what a shell in the background ignores, its children would ignore
     process = cli.start("run", "--", *WAIT)
+    signal.signal(number, before)
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
     assert len(marked(session_of(cli.home / "run"))) >= 4  # Azurite, the proxy, the command and its child
