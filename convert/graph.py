@@ -66,8 +66,8 @@ def write(model: Any, recipe: Recipe, folder: Path, context: int) -> None:
         epsilon = config.rms_norm_eps
         for name, rotation in zip(("cos", "sin"), _rotations(model, context), strict=True):
             graph.keep(name, rotation)
-        _constants(graph, (heads + 2 * kv_heads) * size, heads * size)
-        x = _embedded(graph, model.get_input_embeddings().weight)
+        graph.weights += [helper.make_tensor(*constant) for constant in CONSTANTS]
+        x = _embedded(graph, model.get_input_embeddings().weight, (heads + 2 * kv_heads) * size)
         branch = ""  # what the layer before adds to x, joined with the next norm
         for i, layer in enumerate(model.model.layers):
             at = f"layer{i}"
@@ -86,7 +86,7 @@ def write(model: Any, recipe: Recipe, folder: Path, context: int) -> None:
                 num_heads=heads, kv_num_heads=kv_heads, do_rotary=1, scale=size**-0.5,
                 local_window_size=window or -1,
             )  # fmt: skip
-            attended = graph.add("Reshape", [attended, "attended_shape"], [f"{at}.attended_flat"])
+            attended = graph.add("Reshape", [attended, graph.shape(-1, heads * size)], [f"{at}.attended_flat"])
             branch = multiply(graph, f"{at}.o", attended, attention.o_proj.weight, recipe.body, recipe)
             x, normed = _norm(graph, f"{at}.post", x, branch, layer.post_attention_layernorm.weight, epsilon)
             mlp = layer.mlp
@@ -107,21 +107,14 @@ def write(model: Any, recipe: Recipe, folder: Path, context: int) -> None:
         save_probe(folder / PROBE)
 
 
-def _constants(graph: Graph, qkv: int, attended: int) -> None:
-    """Small numbers kept in the graph itself: shapes are worked out before the data file is read."""
-    sizes = {"qkv_size": [qkv], "attended_shape": [-1, attended], "one_axis": [-1], "last_axis": [-1]}
-    graph.weights += [helper.make_tensor(name, TensorProto.INT64, [len(v)], v) for name, v in sizes.items()]
-    graph.weights += [helper.make_tensor(*constant) for constant in CONSTANTS]
-
-
-def _embedded(graph: Graph, embedding: Tensor) -> str:
+def _embedded(graph: Graph, embedding: Tensor, qkv: int) -> str:
     """The tokens of all rows one below the other; only attention has to know which row each is of."""
     graph.keep("embedding", embedding)
-    graph.add("Reshape", ["ids", "one_axis"], ["tokens"])
+    graph.add("Reshape", ["ids", graph.shape(-1)], ["tokens"])
     graph.add("Shape", ["tokens"], ["all"])
     graph.add("Expand", ["middle", "all"], ["middles"])
     graph.add("Shape", ["ids"], ["rows_tokens"])
-    graph.add("Concat", ["rows_tokens", "qkv_size"], ["qkv_shape"], axis=0)
+    graph.add("Concat", ["rows_tokens", graph.shape(qkv)], ["qkv_shape"], axis=0)
     x = graph.add("Gather", ["embedding", "tokens"], ["embedded"])
     return x if embedding.dtype == torch.float32 else graph.add("Cast", [x], ["embedded32"], to=TensorProto.FLOAT)
 

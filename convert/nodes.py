@@ -50,7 +50,7 @@ class Graph:
         return name
 
     def shape(self, *sizes: int) -> str:
-        """A constant shape, made once."""
+        """A constant shape, made once, in the graph itself: shapes are worked out before the data file is read."""
         name = "shape_" + "_".join(map(str, sizes))
         if name not in self.shapes:
             self.shapes.add(name)

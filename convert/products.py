@@ -57,7 +57,7 @@ def _by_rows(graph: Graph, name: str, x: str, packed: Packed, middles: str) -> s
     """
     rows, columns = len(packed.scales), packed.values.shape[1:].numel()
     graph.add("Abs", [x], [f"{name}.abs"])
-    graph.add("ReduceMax", [f"{name}.abs", "last_axis"], [f"{name}.most"], keepdims=0)
+    graph.add("ReduceMax", [f"{name}.abs", graph.shape(-1)], [f"{name}.most"], keepdims=0)
     coarse = graph.add("Mul", [f"{name}.most", "step"], [f"{name}.coarse"])
     fine = graph.add("Mul", [coarse, "fine"], [f"{name}.fine"])
     high = graph.add("QuantizeLinear", [x, coarse, middles], [f"{name}.high"], axis=0)

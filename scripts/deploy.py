@@ -9,11 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from scripts import autoscale, digests, records, room, sample_requests, tiers
+from scripts import autoscale, azure_ml, digests, records, room, sample_requests, tiers
 from scripts.endpoint import Answer, Endpoint, Requests
 from scripts.errors import AzureFailed, InvalidInput, Refused
 from scripts.live import colours
-from scripts.provision import environment_version
+from scripts.provision import environment_version, registered
 from scripts.rollout.state import Phase, RolloutState
 from scripts.rollout.store import BlobStore
 from scripts.settings import Collect, Probe, Settings
@@ -41,9 +41,9 @@ def deploy(
     A `first` release gets all traffic.
 
     Raises Refused, before anything is made, for a colour that is live or needed by a rollout (`over_way_back`: though
-    it is the way back of the last one), for a model that the tier does not take and for instances that the quota has no
-    room for; InvalidInput for a size that the tier does not run on or a variable that its server does not read;
-    AzureFailed when it does not start or does not answer.
+    it is the way back of the last one), for a model that the tier does not take, an environment that was never
+    registered and instances that the quota has no room for; InvalidInput for a size that the tier does not run on or a
+    variable that its server does not read; AzureFailed when it does not start or does not answer.
     """
     tiers.check_size(settings)
     tiers.check_artifact(settings, model)
@@ -66,7 +66,9 @@ def deploy(
         held = BlobStore(settings).read()  # also shows, before anything is made, that a rollout could keep its state
         if why := needed_by(held.state if held else None, colour, records.now(), over_way_back=over_way_back):
             raise Refused(why)
-    if not kept:
+        if settings.serving_environment:
+            with azure_ml.explained("Looking for the environment"):
+                registered(azure_ml.client(settings), settings.serving_environment)
         if there is None or there.instance_type != settings.serving.instance_type:  # else it has its vCPUs already
             room.check(
                 settings, f"Deployment {colour}", settings.serving.instance_type, settings.serving.instance_count
@@ -74,7 +76,8 @@ def deploy(
         try:
             endpoint.create_deployment(wanted)
         except AzureFailed as error:
-            said = why_it_died(endpoint.logs(colour, lines=100))
+            accepted = (getattr(error.__cause__, "status_code", None) or 0) < 400  # else the log is of what stood there
+            said = why_it_died(endpoint.logs(colour, lines=100)) if accepted else ""
             raise AzureFailed(f"{error}" + (f" Its log says: {said}" if said else "")) from error
     with Requests(endpoint.scoring_uri(), shape=endpoint.shape) as requests:
         started = time.monotonic()

@@ -12,7 +12,6 @@ from azure.core.exceptions import ResourceNotFoundError
 
 from scripts import azure_ml, records, resubmit, sweep
 from scripts.errors import AzureFailed, InvalidInput
-from scripts.provision import environment_version
 from scripts.settings import Settings
 
 if TYPE_CHECKING:
@@ -123,7 +122,7 @@ def tags(work: "Plan", commit: str = "") -> dict[str, str]:
     }
 
 
-def command_job(settings: Settings, work: "Plan", name: str, tags: Mapping[str, str]) -> "Job":
+def command_job(settings: Settings, work: "Plan", name: str, tags: Mapping[str, str], environment: str) -> "Job":
     """The fine-tune as a command job: code snapshot, data asset, base model, folders for what it leaves.
 
     Checkpoints go where the next try of the same work finds them: the folder is named by the work, not by the try.
@@ -142,7 +141,6 @@ def command_job(settings: Settings, work: "Plan", name: str, tags: Mapping[str, 
         outputs["checkpoints"] = Output(type="uri_folder", mode="rw_mount", path=place)
     line += "".join(f" --{'output' if key == 'model' else key} ${{{{outputs.{key}}}}}" for key in outputs)
     processes, instances = work.scale.processes_per_instance, work.scale.instances
-    image = settings.training_environment
     job = command(
         name=name,
         display_name=name,
@@ -151,7 +149,7 @@ def command_job(settings: Settings, work: "Plan", name: str, tags: Mapping[str, 
         command=line + (sweep.options(search) if search else ""),
         inputs=inputs,
         outputs=outputs,
-        environment=f"azureml:{image.name}:{environment_version(image)}",
+        environment=environment,
         compute=settings.compute.name,
         instance_count=instances,
         distribution=PyTorchDistribution(process_count_per_instance=processes) if processes * instances > 1 else None,

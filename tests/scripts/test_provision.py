@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import requests
@@ -24,19 +24,21 @@ from emulator.finetuning import NEEDS_PROVIDER
 from emulator.identity import Tokens
 from emulator.launcher import Options, start_serve, stop_serve
 from emulator.processes import MARK
-from scripts import azure_ml
-from scripts.deploy import _collector
+from scripts import azure_ml, records
+from scripts.deploy import _collector, deploy
 from scripts.doctor.context import Context
 from scripts.doctor.run import ROUTE, Doctor, Finding, _run, examine
 from scripts.endpoint import Endpoint
-from scripts.errors import AzureFailed, InvalidInput
+from scripts.errors import AzureFailed, InvalidInput, Refused
 from scripts.github import environments
-from scripts.provision import GitHub, Provision, alerts, names, provision
+from scripts.provision import GitHub, Provision, alerts, environment_version, names, provision, registered
 from scripts.provision.destroy import Destroyed, destroy
 from scripts.provision.diagnostics import VERSION
 from scripts.provision.place import REGISTRY_VERSION, Place
 from scripts.provision.providers import PROVIDERS
 from scripts.provision.roles import github_grants, workload_grants
+from scripts.provision.workplace import environment
+from scripts.routes import job
 from scripts.serverless import endpoints
 from scripts.settings import Settings, load
 
@@ -285,6 +287,30 @@ class TestTwiceIsOnce:
         grant.create()
 
 
+class TestEnvironments:
+    """An environment is its files: other files or another tier are another one, which only `provision` makes."""
+
+    def test_nothing_is_deployed_or_trained_in_one_that_is_not_there(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MLOPS_SERVING__TIER", "cpu")
+        monkeypatch.setenv("MLOPS_SERVING__INSTANCE_TYPE", "Standard_E8s_v5")
+        cpu, ml = load(DEMO), world.place.ml
+        model = records.Model(
+            name="m", version="1", id="", digest="d" * 64, path="", lineage=records.Lineage(data="d"), artifact="onnx"
+        )
+        with pytest.raises(Refused, match=r"phi-serving:\w{12}, as serving/conda_cpu.yaml .*: run .*scripts provision"):
+            deploy(cpu, model, "green", [])
+        assert Endpoint(cpu).deployments() == {}
+        assert cpu.serving_environment is not None
+        environment(world.place, cpu.serving_environment).create()
+        version = environment_version(cpu.serving_environment)
+        assert registered(ml, cpu.serving_environment) == f"azureml:phi-serving:{version}"
+        renamed = cpu.training_environment.model_copy(update={"name": "other"})
+        with pytest.raises(Refused, match="other:"):
+            job.entity(ml, cpu.model_copy(update={"training_environment": renamed}), cast(Any, None), "", {})
+
+
 class TestProviders:
     def test_looking_at_a_fresh_subscription_registers_nothing(self, world: World) -> None:
         before = world.before
@@ -397,8 +423,6 @@ class TestAlerts:
 class TestRoles:
     def deployment(self, world: World, name: str) -> Any:
         from azure.ai.ml.entities import CodeConfiguration, ManagedOnlineDeployment
-
-        from scripts.provision import environment_version
 
         code = world.folder / "code"
         code.mkdir(exist_ok=True)

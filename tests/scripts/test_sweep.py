@@ -53,14 +53,14 @@ def body(job: Any) -> dict[str, Any]:
 def test_the_job_of_a_plan_is_spread_and_keeps_its_checkpoints_under_the_name_of_the_work() -> None:
     values = settings.load(Path("scripts/environments/production.yaml"))
     spread = work(scale=Scale(device="gpu", instances=2, processes_per_instance=4), checkpoints=True)
-    sent = body(command_job(values, spread, f"{spread.name}-retry1", {}))
+    sent = body(command_job(values, spread, f"{spread.name}-retry1", {}, "azureml:e:1"))
     assert sent["distribution"] == {"distributionType": "PyTorch", "processCountPerInstance": 4}
     assert sent["resources"]["instanceCount"] == 2
     kept = sent["outputs"]["checkpoints"]
     assert kept["mode"] == "ReadWriteMount"
     assert kept["uri"].endswith(f"/paths/checkpoints/{spread.name}")
     assert "--checkpoints ${{outputs.checkpoints}}" in sent["command"]
-    alone = body(command_job(values, work(), work().name, {}))
+    alone = body(command_job(values, work(), work().name, {}, "azureml:e:1"))
     assert "distribution" not in alone
     assert set(alone["outputs"]) == {"model", "adapter"}
 
@@ -69,7 +69,7 @@ def test_the_job_of_a_plan_is_spread_and_keeps_its_checkpoints_under_the_name_of
 def test_the_sweep_of_a_plan_tries_what_its_file_says() -> None:
     values = settings.load(Path("scripts/environments/production.yaml"))
     searched = work(sweep="lora", checkpoints=True)
-    job = command_job(values, searched, searched.name, tags(searched))
+    job = command_job(values, searched, searched.name, tags(searched), "azureml:e:1")
     sent = body(job)
     assert {"objective", "samplingAlgorithm", "searchSpace", "trial"} <= set(sent)  # what Azure requires
     assert {"command", "environmentId"} <= set(sent["trial"])

@@ -107,11 +107,9 @@ def test_a_collector_that_hangs_delays_nobody_and_what_is_lost_is_counted(monkey
 
     collecting = Collecting(make_tokenizer(), "tiny:1", {"statistics": send})
     turn = Turn("a" * 32, TALK, [1, 2, 3], "{}", 1, "stop")
-    started = time.monotonic()
     for _ in range(AT_MOST + 1000):
         collecting.offer(turn)
-    assert time.monotonic() - started < 2
-    assert collecting.lost > 0
+    assert collecting.lost > 0 and not rows, "it waited for who takes the rows"
     collecting.offer(replace(turn, messages=[{"role": "user"}]))
     hang.set()
     gathered(rows, AT_MOST)
