@@ -39,6 +39,7 @@ class Tally:
 
 # Whole tallies come out of the index alone.
 COUNTED = "endpoint, at, latency_ms, deployment, status, model_status, mirrored"
+LOOK_SECONDS = 1.0  # how often who waits for the writer looks whether it lives
 LONGEST_SECONDS = 900.0  # more than any request takes, waiting and restarts included
 COLUMNS = ", ".join(field.name for field in fields(Row))
 
@@ -51,7 +52,8 @@ class TrafficLog:
             database.execute(f"CREATE TABLE IF NOT EXISTS requests ({COLUMNS})")
             database.execute(f"CREATE INDEX IF NOT EXISTS by_what_is_counted ON requests ({COUNTED})")
         database.close()
-        threading.Thread(target=self._write, name="traffic-log", daemon=True).start()
+        self._writer = threading.Thread(target=self._write, name="traffic-log", daemon=True)
+        self._writer.start()
 
     def add(self, row: Row) -> None:
         self._rows.put(row)
@@ -84,10 +86,15 @@ class TrafficLog:
         return found
 
     def flush(self) -> None:
-        """Return when everything added before is on disk."""
+        """Return when everything added before is on disk, however long that takes: what is read then misses nothing.
+
+        Raises RuntimeError when nobody writes any more.
+        """
         written = threading.Event()
         self._rows.put(written)
-        written.wait(5)
+        while not written.wait(LOOK_SECONDS):
+            if not self._writer.is_alive():
+                raise RuntimeError(f"{self._path} can no longer be written: requests of late are counted nowhere.")
 
     def _open(self) -> sqlite3.Connection:
         database = sqlite3.connect(self._path, timeout=10)
