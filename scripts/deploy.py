@@ -76,9 +76,7 @@ def deploy(
         try:
             endpoint.create_deployment(wanted)
         except AzureFailed as error:
-            accepted = (getattr(error.__cause__, "status_code", None) or 0) < 400  # else the log is of what stood there
-            said = why_it_died(endpoint.logs(colour, lines=100)) if accepted else ""
-            raise AzureFailed(f"{error}" + (f" Its log says: {said}" if said else "")) from error
+            raise AzureFailed(f"{error}{last_words(endpoint, colour, error)}") from error
     with Requests(endpoint.scoring_uri(), shape=endpoint.shape) as requests:
         started = time.monotonic()
         answers = sample_requests.send(requests, smoke, deployment=colour)
@@ -156,6 +154,17 @@ def release_digest(settings: Settings, model: records.Model, variables: Mapping[
     environment = environment_version(image) if image else ""
     code = digests.of_folder(CODE) if settings.our_server else ""
     return digests.of_values(model.id, model.digest, code, environment, shape)[:16]
+
+
+def last_words(endpoint: Endpoint, colour: str, error: AzureFailed) -> str:
+    """ " Its log says: …" of a deployment that did not start.
+
+    The log of one that Azure refused at once would be of what stood there before.
+    """
+    if (getattr(error.__cause__, "status_code", None) or 0) >= 400:
+        return ""
+    said = why_it_died(endpoint.logs(colour, lines=100))
+    return f" Its log says: {said}" if said else ""
 
 
 def why_it_died(log: str) -> str:

@@ -79,7 +79,7 @@ def test_a_traffic_write_is_not_seen_for_some_time_nor_are_its_tags(place: Place
     assert (live(found), found.tags) == (BLUE, {"note": "old"})
     while place.traffic() == BLUE:
         time.sleep(0.05)
-    assert time.monotonic() - started >= 2.9
+    assert 2.9 <= time.monotonic() - started < 30
     assert place.ml.online_endpoints.get("phi").tags == {"note": "new"}
     place.begin(BLUE).result()
     assert place.traffic() == SPLIT
@@ -260,7 +260,7 @@ def test_a_deployment_answers_late_or_never(place: Place) -> None:
     time.sleep(2.1)
     started = time.monotonic()
     assert place.ask().status_code == 408
-    assert time.monotonic() - started > 2.5
+    assert 2.5 < time.monotonic() - started < 30
     assert place.rows(1) == [("green", 408, 0)]
     assert place.ask().status_code == 200
 

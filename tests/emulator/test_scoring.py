@@ -320,16 +320,16 @@ def test_sixteen_slow_requests_do_not_wait_for_each_other(ml_client: Any, client
     traffic(ml_client, pair, {"blue": 100})
 
     def ask(_: int) -> int:
-        return client.post("/score", json={"sleep": 2}).status_code
+        return client.post("/score", json={"sleep": 4}).status_code
 
     started = time.monotonic()
     with ThreadPoolExecutor(17) as pool:
         sleepers = [pool.submit(ask, n) for n in range(16)]
         time.sleep(0.5)
         assert client.post("/score", json={}, headers={HEADER: "green"}).status_code == 200
-        assert not all(sleeper.done() for sleeper in sleepers), "it waited for them"
+        assert not any(sleeper.done() for sleeper in sleepers), "it waited for them"
         assert {sleeper.result() for sleeper in sleepers} == {200}
-    assert time.monotonic() - started < 16, "one after the other they take twice that"
+    assert time.monotonic() - started < 32, "one after the other they take twice that"
 
 
 @slow
@@ -358,7 +358,7 @@ def test_the_time_limit_holds_for_a_stream(deploy: Deploy, pair: str, client: ht
     ):
         for line in answer.iter_lines():
             said.append(line)
-    assert 0 < len(said) < 80
+    assert 5 < len(said) < 40  # 30 at most in 1.5 s; fewer where the machine is slow
     assert client.post("/score", json={}, headers={HEADER: "slow"}).status_code == 200, "the slot was not given back"
 
 
@@ -378,7 +378,7 @@ def test_a_client_that_leaves_takes_the_containers_work_along(
         while not mark.exists() or not mark.read_text():
             assert time.monotonic() < until, "the container goes on for nobody"
             time.sleep(0.05)
-        assert int(mark.read_text()) < events
+        assert int(mark.read_text()) < events / 2
         assert rows(emulator_settings.home, pair)[before:] == [("blue", 200, 200, 0)]
     else:
         with pytest.raises(httpx.ReadTimeout):

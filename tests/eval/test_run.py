@@ -148,14 +148,14 @@ def test_a_wrong_option_is_one_sentence(tmp_path, options):
         run(prompts_file(tmp_path / "p.jsonl", 1), given.pop("scoring_uri"), tmp_path / "s.jsonl", **given)
 
 
-def test_requests_are_in_flight_together_and_little_is_added(tmp_path, stub):
+def test_requests_are_in_flight_together(tmp_path, stub):
     """150 answers of 150 ms are 22 s one after the other, and 1.4 s 16 at a time (`make bench BENCH=evaluation`)."""
     prompts = prompts_file(tmp_path / "p.jsonl", 150)
     run(prompts, stub.uri, tmp_path / "warm.jsonl")  # the imports
     stub.delay, stub.most = 0.15, 0
     done = run(prompts, stub.uri, tmp_path / "s.jsonl", concurrency=16)
     assert 12 <= stub.most <= 16
-    assert done.answer_seconds < done.seconds < 150 * 0.15
+    assert done.answer_seconds < 150 * 0.15 / 2
     stub.most = 0
     run(prompts_file(tmp_path / "p.jsonl", 20), stub.uri, tmp_path / "s.jsonl", concurrency=3)
     assert stub.most == 3

@@ -1,11 +1,14 @@
-"""What a deployment tells its server: which model it must be, and when nobody waits for an answer any more."""
+"""What a deployment tells its server (which model it must be, when nobody waits any more), and what we tell of it."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from scripts import records
-from scripts.deploy import _deployment
+from scripts.deploy import _deployment, last_words
+from scripts.errors import AzureFailed
 from scripts.settings import load
 
 ROOT = Path(__file__).parents[2]
@@ -35,3 +38,16 @@ def test_a_model_without_a_digest_is_not_held_against_one(monkeypatch: pytest.Mo
     monkeypatch.setenv("AZURE_SUBSCRIPTION_ID", "00000000-0000-0000-0000-000000000000")
     settings = load(ROOT / "scripts/environments/demo.yaml")
     assert "MODEL_DIGEST" not in _deployment(settings, model(""), "green", {}).environment_variables
+
+
+class Refusal(Exception):
+    def __init__(self, status: int | None) -> None:
+        self.status_code = status
+
+
+@pytest.mark.parametrize(("status", "said"), [(None, True), (200, True), (400, False), (409, False)])
+def test_the_log_of_what_stood_there_before_is_not_quoted(status: int | None, said: bool) -> None:
+    error = AzureFailed("Creating deployment green failed.")
+    error.__cause__ = Refusal(status)
+    endpoint = cast(Any, SimpleNamespace(logs=lambda *_, **__: "ValueError: no such file"))
+    assert last_words(endpoint, "green", error) == (" Its log says: ValueError: no such file" if said else "")

@@ -110,7 +110,7 @@ def test_after_the_deadline_a_plain_answer_is_504_and_a_stream_ends_with_an_erro
     with _busy(server, 1) as (stream,):
         started = time.monotonic()
         late = post(client, ENDLESS)
-        assert time.monotonic() - started > TIMEOUT_SECONDS - 0.5
+        assert TIMEOUT_SECONDS - 0.5 < time.monotonic() - started < 3 * TIMEOUT_SECONDS  # it would go on for a minute
         assert (late.status_code, "SCORING_TIMEOUT_MS" in late.json()["error"]["message"]) == (504, True)
         *pieces, last = stream
         assert last["error"]["code"] == 504

@@ -130,6 +130,7 @@ def test_a_service_that_hangs_is_left_in_time(service: SafetyServer, monkeypatch
     service.delay = 1.0
     with pytest.raises(Undecided, match="could not be reached"):
         azure(service).answer("hello")
+    assert len(service.requests) <= 1, "it asked again, in the time of whoever waits"
 
 
 def test_nobody_there_and_no_token(service: SafetyServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,10 @@ from scripts.operate import clear
 from scripts.operate import policy as policies
 from scripts.operate.finding import Action
 from scripts.operate.reap_facts import configured, gather
-from scripts.rollout.state import Phase, RolloutState
+from scripts.rollout.state import Phase
 from scripts.rollout.store import BlobStore
 from scripts.train import Plan
+from tests.scripts.rollout.states import rollout_state
 
 from .conftest import ROOT, Azure, Ran
 
@@ -77,22 +78,8 @@ def actions(done: clear.Reaped) -> dict[str, str]:
 def roll(azure: Azure, phase: Phase, **changes: Any) -> None:
     """Write the state that a rollout would leave, over whatever is there."""
     store = BlobStore(azure.settings)
-    held, now = store.read(), records.now()
-    state = RolloutState(
-        endpoint=azure.settings.endpoint,
-        stable="blue",
-        candidate="green",
-        epoch=1,
-        runner="here",
-        phase=phase,
-        since=now,
-        standing={"blue": 100},
-        reason="as the test says",
-        started_at=now,
-        updated_at=now,
-        **changes,
-    )
-    store.write(state, held.etag if held else None)
+    held, sides = store.read(), {"endpoint": azure.settings.endpoint, "stable": "blue", "candidate": "green"}
+    store.write(rollout_state(phase, records.now(), **sides, **changes), held.etag if held else None)
 
 
 def test_provision_tags_what_is_ours(world: Azure) -> None:

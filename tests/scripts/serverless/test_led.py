@@ -20,6 +20,7 @@ from scripts.rollout.state import Phase, RolloutState
 from scripts.serverless import endpoints, led
 from scripts.serverless.led import Led, SideBySide
 from scripts.settings import Settings
+from tests.scripts.rollout.states import rollout_state
 
 SETTINGS = cast(Settings, SimpleNamespace(endpoint="tickets"))
 NOW = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
@@ -67,22 +68,8 @@ def test_productions_policy_as_it_is_carried_out_here() -> None:
 def state(good: int) -> RolloutState:
     seen = Sides(candidate=Count(requests=good), stable=Count(requests=good))
     graded = Evidence().safety.model_copy(update={"sides": seen})
-    return RolloutState(
-        endpoint="tickets",
-        stable="old",
-        candidate="new",
-        epoch=1,
-        runner="here",
-        phase=Phase.POST_BAKE,
-        since=NOW,
-        plan=led.STEPS,
-        step=1,
-        evidence=Evidence(here=seen, whole=seen, safety=graded),
-        standing={"new": 100},
-        reason="",
-        started_at=NOW,
-        updated_at=NOW,
-    )
+    evidence = Evidence(here=seen, whole=seen, safety=graded)
+    return rollout_state(Phase.POST_BAKE, NOW, plan=led.STEPS, step=1, evidence=evidence, standing={"new": 100})
 
 
 def test_with_enough_seen_the_looks_that_are_left_are_spread_over_the_bake() -> None:

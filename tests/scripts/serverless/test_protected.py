@@ -10,25 +10,13 @@ from scripts import records
 from scripts.rollout.state import Phase, RolloutState
 from scripts.serverless import protected
 from scripts.settings import Settings
+from tests.scripts.rollout.states import rollout_state
 
 NOW = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
 
 
 def state(phase: Phase, hours: float = 0) -> RolloutState:
-    return RolloutState(
-        endpoint="tickets",
-        stable="old",
-        candidate="new",
-        epoch=1,
-        runner="here",
-        phase=phase,
-        since=NOW,
-        standing={},
-        reason="",
-        started_at=NOW,
-        updated_at=NOW,
-        retain_until=NOW + timedelta(hours=hours) if hours else None,
-    )
+    return rollout_state(phase, NOW, retain_until=NOW + timedelta(hours=hours) if hours else None)
 
 
 @pytest.mark.parametrize(
